@@ -1,0 +1,1 @@
+"""Cameras, rays and frames, and the drivers that turn a representation into pictures."""

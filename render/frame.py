@@ -1,0 +1,72 @@
+"""What a representation gives a viewer: named channels of a frame, and the controls a person may set.
+
+`Renderable` is the whole contract between a scene representation and anything that looks at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+from render.camera import Camera
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A picture that a model can make. `unit` is for labels ("world units"); `range` None means: fit to the data."""
+
+    name: str
+    range: tuple[float, float] | None = (0.0, 1.0)
+    unit: str = ""
+    colour_map: Literal["none", "turbo", "viridis", "grey", "signed"] = "none"
+
+
+@dataclass(frozen=True)
+class Control:
+    """Something a person may set, as plain data; `value` is the default, whose type the setting keeps."""
+
+    name: str
+    kind: Literal["text", "slider", "choice", "checkbox", "button"]
+    value: Any
+    range: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+
+
+Settings = Mapping[str, Any]
+"""The values of a model's controls by name; missing names mean the default. One set a client."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Channels by name, each [H, W, C] float32 (C = 1 for scalars).
+
+    "rgb" holds display colour, that is sRGB values in [0, 1]: it is what photographs are compared with.
+    "alpha" is coverage in [0, 1]; "depth" is z in world units, 0 where nothing is hit.
+    """
+
+    channels: Mapping[str, Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.channels[name]
+
+    @property
+    def rgb(self) -> Tensor:
+        """[H, W, 3] display colour."""
+        return self.channels["rgb"]
+
+
+class Renderable(Protocol):
+    """All that a viewer, a video or the evaluator needs of a model."""
+
+    @property
+    def channels(self) -> tuple[Channel, ...]: ...
+
+    @property
+    def controls(self) -> tuple[Control, ...]: ...
+
+    def render(self, camera: Camera, channels: Set[str], settings: Settings) -> Frame:
+        """The asked-for channels (names from `self.channels`) seen from `camera`, without gradients."""
+        ...

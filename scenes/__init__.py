@@ -1,0 +1,1 @@
+"""What data is: readers and writers of formats, splits, batches, synthetic scenes and evaluation protocols."""
