@@ -1,0 +1,65 @@
+// Sixteen float lanes in the compiler's vector extension: one source for AVX-512, AVX2, SSE and NEON.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#define INLINE inline __attribute__((always_inline))
+
+constexpr int LANES = 16;
+typedef float Floats __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t Ints __attribute__((vector_size(LANES * sizeof(int32_t))));
+
+INLINE Floats splat(float x) { return Floats{} + x; }
+INLINE Floats lane_numbers() { return Floats{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
+INLINE Floats load(const float* p) { Floats v; std::memcpy(&v, p, sizeof v); return v; }
+INLINE void store(float* p, Floats v) { std::memcpy(p, &v, sizeof v); }
+// Comparisons of vectors give -1 or 0 a lane; select takes such a mask.
+INLINE Floats select(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
+INLINE Floats minimum(Floats a, Floats b) { return a < b ? a : b; }
+INLINE Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+INLINE Floats absolute(Floats a) { return a < 0.0f ? -a : a; }
+
+INLINE float sum(Floats v) {
+    typedef float Half __attribute__((vector_size(32)));
+    typedef float Quarter __attribute__((vector_size(16)));
+    Half low, high;
+    std::memcpy(&low, &v, 32);
+    std::memcpy(&high, reinterpret_cast<const char*>(&v) + 32, 32);
+    low += high;
+    Quarter a, b;
+    std::memcpy(&a, &low, 16);
+    std::memcpy(&b, reinterpret_cast<const char*>(&low) + 16, 16);
+    a += b;
+    return (a[0] + a[2]) + (a[1] + a[3]);
+}
+
+INLINE bool any(Ints mask) {
+    typedef int64_t Longs __attribute__((vector_size(64)));
+    Longs m;
+    std::memcpy(&m, &mask, sizeof m);
+    int64_t r = 0;
+    for (int i = 0; i < 8; ++i) r |= m[i];
+    return r != 0;
+}
+
+// 2^x for x in [-126, 127]: split off the integer, then a degree-6 polynomial on [-1/2, 1/2] (relative error 2e-8
+// before rounding). NaN stays NaN; smaller x must be clamped by the caller.
+INLINE Floats exp2_poly(Floats x) {
+    const Floats magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
+    Floats shifted = x + magic;
+    Ints bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    Floats f = x - (shifted - magic);
+    Floats p = splat(1.5403530393381608e-4f);
+    p = p * f + 1.3333558146428441e-3f;
+    p = p * f + 9.6181291076284772e-3f;
+    p = p * f + 5.5504108664821580e-2f;
+    p = p * f + 2.4022650695910072e-1f;
+    p = p * f + 6.9314718055994531e-1f;
+    p = p * f + 1.0f;
+    Ints scale = (bits << 23) + (127 << 23);
+    Floats two_n;
+    std::memcpy(&two_n, &scale, sizeof two_n);
+    return p * two_n;
+}

@@ -1,0 +1,70 @@
+"""How an implementation is held against the float64 reference; tests and benchmarks share it.
+
+The tolerance is not tuned: an implementation may err four times as much as the float32 reference itself does on the
+same case, plus four units of rounding of the largest value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+Inputs = Mapping[str, Tensor]
+Operator = Callable[..., Tensor | tuple[Tensor, ...]]
+
+
+def run(
+    operator: Operator, inputs: Inputs, differentiable: tuple[str, ...], seed: int = 0
+) -> dict[str, Tensor]:
+    """Outputs and gradients of `operator(**inputs)` by name.
+
+    Floating outputs are contracted with fixed random weights, so every gradient of `differentiable` inputs is compared.
+    """
+    leaves = {k: v.detach().clone().requires_grad_(k in differentiable) for k, v in inputs.items()}
+    outputs = operator(**leaves)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    found = {f"output{i}": o.detach() for i, o in enumerate(outputs)}
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros((), dtype=torch.float64)
+    for output in outputs:
+        weights = torch.randn(output.shape, generator=generator, dtype=torch.float64)
+        if output.requires_grad:
+            total = total + (output.double() * weights).sum()
+    if total.requires_grad:
+        total.backward()
+    for name in differentiable:
+        grad = leaves[name].grad
+        found[f"grad {name}"] = torch.zeros_like(leaves[name]) if grad is None else grad
+    return found
+
+
+def to_double(inputs: Inputs) -> dict[str, Tensor]:
+    """The same inputs with floating tensors in float64."""
+    return {k: v.double() if v.is_floating_point() else v for k, v in inputs.items()}
+
+
+def assert_matches_reference(
+    implementation: Operator, reference: Operator, inputs: Inputs, differentiable: tuple[str, ...]
+) -> dict[str, float]:
+    """Compare forward and every gradient; returns error / tolerance by name, raises AssertionError naming the worst."""
+    truth = run(reference, to_double(inputs), differentiable)
+    single = run(reference, inputs, differentiable)
+    given = run(implementation, inputs, differentiable)
+    ratios = {}
+    for name, expected in truth.items():
+        if expected.numel() == 0:
+            continue
+        assert bool(torch.isfinite(given[name]).all()) or not bool(torch.isfinite(expected).all()), (
+            f"{name}: not finite where the reference is"
+        )
+        own = float((single[name].double() - expected).abs().max())
+        largest = float(expected.abs().max())
+        tolerance = 4 * own + 4 * torch.finfo(torch.float32).eps * largest + 1e-30
+        ratios[name] = float((given[name].double() - expected).abs().max()) / tolerance
+    worst = max(ratios, key=lambda n: ratios[n], default=None)
+    assert worst is None or ratios[worst] <= 1, (
+        f"{worst}: error is {ratios[worst]:.2f} times the tolerance; all: {ratios}"
+    )
+    return ratios
