@@ -63,3 +63,44 @@ INLINE Floats exp2_poly(Floats x) {
     std::memcpy(&two_n, &scale, sizeof two_n);
     return p * two_n;
 }
+
+INLINE Floats square_root(Floats v) {
+    float lanes[LANES];
+    store(lanes, v);
+    for (int i = 0; i < LANES; ++i) lanes[i] = std::sqrt(lanes[i]);
+    return load(lanes);
+}
+
+// e^x to about 2 units of rounding on the whole float range: the multiple of ln 2 is taken off in two parts, so large
+// |x| lose nothing; below -87 the result is flushed towards 0, above 88.7 it is infinite.
+INLINE Floats exponential(Floats x) {
+    Floats clamped = minimum(maximum(x, splat(-87.0f)), splat(88.7f));
+    const Floats magic = splat(12582912.0f);
+    Floats n = (clamped * 1.44269504f + magic) - magic;
+    Floats r = clamped - n * 0.693145751953125f;
+    r = r - n * 1.42860682030941723212e-6f;
+    Floats p = splat(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    // Two multiplications, since 2^128 itself is not a float.
+    Ints half = __builtin_convertvector(n, Ints) >> 1, rest = __builtin_convertvector(n, Ints) - half;
+    Ints low = (half << 23) + (127 << 23), high = (rest << 23) + (127 << 23);
+    Floats a, b;
+    std::memcpy(&a, &low, sizeof a);
+    std::memcpy(&b, &high, sizeof b);
+    Floats result = p * a * b;
+    result = select(x > 88.72f, splat(INFINITY), result);
+    return select(x < -87.0f, splat(0), select(x == x, result, x));
+}
+
+// Natural logarithm of normal positive floats (no zero, infinity or denormals): used for extents only.
+INLINE Floats logarithm(Floats x) {
+    float lanes[LANES];
+    store(lanes, x);
+    for (int i = 0; i < LANES; ++i) lanes[i] = std::log(lanes[i]);
+    return load(lanes);
+}

@@ -1,0 +1,343 @@
+// Tile compositing: a tile is 16 rows of one 16-lane vector; splats are the outer loop, rows the inner one.
+//
+// With the exponent in factored form, everything that depends on the column only is computed once a splat, and a row
+// costs one addition and one multiply-add before the exponential. The backward pass replays the list front to back,
+// so that it meets bit for bit the transmittances and stopping decisions of the forward pass, keeps alpha and
+// transmittance of every row that counts, and then walks back to front: what lies behind a splat is a growing sum, without
+// the cancellation of total minus front. Gradients go to one row an instance and are then summed per Gaussian in a fixed
+// order: no atomics, and the same bits on any number of threads.
+#include "parallel.h"
+#include "simd.h"
+
+namespace {
+
+constexpr int TILE = LANES;
+constexpr float LOG2_ALPHA_MIN = -7.99435344f;  // log2(1/255)
+constexpr float ALPHA_MAX = 0.99f;
+constexpr float TRANSMITTANCE_MIN = 1e-4f;
+constexpr float TO_LOG2 = 0.84932180028801904f;  // sqrt(log2(e) / 2): |A d|^2 / 2 nats = |TO_LOG2 A d|^2 bits
+
+// What a splat needs in a tile, in one cache line half; factors are scaled by TO_LOG2. `reach` is the half-height of
+// its alpha >= 1/255 region.
+struct Splat { float x, y, a00, a10, a11, log2_opacity, reach, unused; };
+
+// Adds a layer to a row. A stopped pixel keeps its transmittance with a minus sign; returns alpha where it counted, else 0.
+INLINE Floats advance(Floats alpha, Floats& transmittance) {
+    const Floats next = transmittance * (1.0f - alpha);
+    const Ints alive = next >= TRANSMITTANCE_MIN;
+    transmittance = select(alive, next, -absolute(transmittance));
+    return select(alive, alpha, splat(0));
+}
+
+struct TileView {
+    const Splat* splats;
+    const int32_t* list;
+    int64_t count;
+    float x0, y0;  // position of the centre of the tile's first pixel
+};
+
+// Calls body(i, splat, row, alpha, before) for the splats [begin, end) of the list, front to back, and every row in which
+// they show, until every pixel has stopped; `alpha` is 0 where nothing is added, `before` the transmittance in front.
+template <class Start, class Row, class End>
+INLINE void composite(const TileView& tile, int64_t begin, int64_t end, Floats* transmittance, const Start& on_splat,
+                      const Row& on_row, const End& after_splat) {
+    const Floats x = lane_numbers() + tile.x0;
+    for (int64_t i = begin; i < end; ++i) {
+        if (i % 16 == 15) {
+            Ints alive = transmittance[0] > 0.0f;
+            for (int r = 1; r < TILE; ++r) alive |= transmittance[r] > 0.0f;
+            if (!any(alive)) break;
+        }
+        const Splat& s = tile.splats[tile.list[i]];
+        const float top = s.y - s.reach - tile.y0, bottom = s.y + s.reach - tile.y0;
+        const int row_begin = top > 0 ? static_cast<int>(std::min(top, 16.0f)) : 0;
+        const int row_end = bottom < TILE - 1 ? static_cast<int>(std::max(bottom, -1.0f) + 1.0f) : TILE;
+        const Floats dx = x - s.x, r0 = s.a00 * dx;
+        const Floats column = s.log2_opacity - r0 * r0, lean = s.a10 * dx;
+        on_splat(i);
+        for (int r = row_begin; r < row_end; ++r) {
+            const Floats r1 = lean + s.a11 * (tile.y0 + r - s.y);
+            const Floats e = column - r1 * r1;
+            const Ints shows = (e >= LOG2_ALPHA_MIN) & (transmittance[r] > 0.0f);
+            if (!any(shows)) continue;
+            const Floats alpha = select(shows, minimum(exp2_poly(maximum(e, splat(-9))), splat(ALPHA_MAX)), splat(0));
+            const Floats before = transmittance[r];
+            on_row(r, advance(alpha, transmittance[r]), before);
+        }
+        after_splat(i);
+    }
+}
+
+template <int D>
+void forward_tile(const TileView& tile, const float* features, int64_t stride, const float* background, int64_t width,
+                  int64_t height, float* image, float* alpha_out, bool write_alpha) {
+    Floats transmittance[TILE], colour[TILE][D];
+    for (int r = 0; r < TILE; ++r) {
+        transmittance[r] = splat(1);
+        for (int c = 0; c < D; ++c) colour[r][c] = splat(0);
+    }
+    const float* feature = nullptr;
+    composite(
+        tile, 0, tile.count, transmittance,
+        [&](int64_t i) { feature = features + int64_t(tile.list[i]) * stride; },
+        [&](int r, Floats alpha, Floats before) {
+            const Floats weight = alpha * before;
+            for (int c = 0; c < D; ++c) colour[r][c] += weight * feature[c];
+        },
+        [](int64_t) {});
+    const int64_t column0 = static_cast<int64_t>(tile.x0), row0 = static_cast<int64_t>(tile.y0);
+    const int rows = std::min<int64_t>(TILE, height - row0), columns = std::min<int64_t>(TILE, width - column0);
+    for (int r = 0; r < rows; ++r) {
+        const Floats final = absolute(transmittance[r]);
+        for (int c = 0; c < D; ++c) {
+            float lanes[LANES];
+            store(lanes, colour[r][c] + final * background[c]);
+            float* out = image + ((row0 + r) * width + column0) * stride + c;
+            for (int l = 0; l < columns; ++l) out[l * stride] = lanes[l];
+        }
+        if (write_alpha) {
+            float lanes[LANES];
+            store(lanes, 1.0f - final);
+            std::memcpy(alpha_out + (row0 + r) * width + column0, lanes, columns * sizeof(float));
+        }
+    }
+}
+
+// Gradient rows of an instance: opacity (natural log), centre x, centre y, a00, a10, a11, |centre x|, |centre y|, then
+// D features; offsets from the splat's centre, so that sums stay small.
+constexpr int GEOMETRY = 8;
+
+// Splats whose rows are kept at a time in the backward pass: bounds the scratch to 2 MiB a thread, however long a list.
+constexpr int64_t SEGMENT = 1024;
+
+// A row of a splat that added something, kept from the replay for the walk back.
+struct Layer { Floats alpha, before; };
+struct Scratch {
+    std::vector<Layer> layers;
+    std::vector<uint16_t> rows;         // by splat of the segment: bit r set when row r has a layer
+    std::vector<Floats> transmittances;  // by segment, TILE rows at its start
+};
+
+struct PixelGradients {
+    const float *alpha, *g_image, *g_alpha;  // g_alpha may be null
+};
+
+template <int D>
+struct TileGradients {
+    Floats behind[TILE];       // sum of what lies behind, earned: starts with the background's share
+    Floats incoming[TILE][D];  // d loss / d image
+    Floats transmittance[TILE];
+};
+
+template <int D>
+void load_gradients(const TileView& tile, int64_t stride, const float* background, int64_t width, int64_t height,
+                    const PixelGradients& pixels, TileGradients<D>& tg, float* g_background) {
+    const int64_t column0 = static_cast<int64_t>(tile.x0), row0 = static_cast<int64_t>(tile.y0);
+    const int rows = std::min<int64_t>(TILE, height - row0), columns = std::min<int64_t>(TILE, width - column0);
+    Floats background_sum[D] = {};
+    for (int r = 0; r < TILE; ++r) {
+        float lanes[D][LANES] = {}, behind[LANES] = {}, final[LANES] = {}, start[LANES];
+        // Pixels outside the picture start out stopped.
+        for (int l = 0; l < LANES; ++l) start[l] = r < rows && l < columns ? 1.0f : -1.0f;
+        for (int l = 0; l < columns && r < rows; ++l) {
+            const int64_t pixel = (row0 + r) * width + column0 + l;
+            final[l] = 1.0f - pixels.alpha[pixel];
+            // d loss / d final transmittance is the background's share minus the gradient of alpha.
+            if (pixels.g_alpha) behind[l] = -pixels.g_alpha[pixel];
+            for (int c = 0; c < D; ++c) {
+                lanes[c][l] = pixels.g_image[pixel * stride + c];
+                behind[l] += background[c] * lanes[c][l];
+            }
+        }
+        tg.transmittance[r] = load(start);
+        tg.behind[r] = load(behind) * load(final);
+        for (int c = 0; c < D; ++c) {
+            tg.incoming[r][c] = load(lanes[c]);
+            background_sum[c] += tg.incoming[r][c] * load(final);
+        }
+    }
+    for (int c = 0; c < D; ++c) g_background[c] = sum(background_sum[c]);
+}
+
+template <int D, bool ABSOLUTE>
+void splat_gradient(const TileView& tile, const Splat& s, const float* feature, uint32_t rows, const Layer* layer,
+                    TileGradients<D>& tg, float* geometry, float* g_features) {
+    const Floats dx = lane_numbers() + tile.x0 - s.x, r0 = s.a00 * dx, lean = s.a10 * dx;
+    Floats sum_e = splat(0), sum_r1 = splat(0), sum_r1_dy = splat(0), abs_x = splat(0), abs_y = splat(0);
+    Floats g_feature[D] = {};
+    for (; rows; rows &= rows - 1, ++layer) {
+        const int r = __builtin_ctz(rows);
+        const float dy = tile.y0 + r - s.y;
+        const Floats r1 = lean + s.a11 * dy, alpha = layer->alpha, weight = alpha * layer->before;
+        Floats earned = splat(0);
+        for (int c = 0; c < D; ++c) {
+            earned += tg.incoming[r][c] * feature[c];
+            g_feature[c] += weight * tg.incoming[r][c];
+        }
+        // alpha * d loss / d alpha; 0 where the clamp holds alpha.
+        const Floats g_alpha = layer->before * earned - tg.behind[r] / (1.0f - alpha);
+        const Floats g_e = select(alpha < ALPHA_MAX, alpha * g_alpha, splat(0)), g_r1 = g_e * r1;
+        tg.behind[r] += weight * earned;
+        sum_e += g_e;
+        sum_r1 += g_r1;
+        sum_r1_dy += g_r1 * dy;
+        if (ABSOLUTE) {
+            abs_x += absolute(g_e * r0 * s.a00 + g_r1 * s.a10);
+            abs_y += absolute(g_r1 * s.a11);
+        }
+    }
+    const Floats e_dx = sum_e * dx;
+    geometry[0] = sum(sum_e), geometry[1] = sum(e_dx), geometry[2] = sum(sum_r1);
+    geometry[3] = sum(e_dx * dx), geometry[4] = sum(sum_r1 * dx), geometry[5] = sum(sum_r1_dy);
+    if (ABSOLUTE) geometry[6] = sum(abs_x), geometry[7] = sum(abs_y);
+    for (int c = 0; c < D; ++c) g_features[c] = sum(g_feature[c]);
+}
+
+template <int D, bool ABSOLUTE>
+void backward_tile(const TileView& tile, const float* features, int64_t stride, const float* background, int64_t width,
+                   int64_t height, const PixelGradients& pixels, float* geometry, float* g_features,
+                   float* g_background, Scratch& scratch) {
+    TileGradients<D> tg;
+    load_gradients<D>(tile, stride, background, width, height, pixels, tg, g_background);
+    const int64_t segments = (tile.count + SEGMENT - 1) / SEGMENT;
+    scratch.transmittances.resize(std::max<int64_t>(segments, 1) * TILE);
+    auto nothing = [](auto...) {};
+    for (int64_t k = 0; k < segments; ++k) {
+        std::copy_n(tg.transmittance, TILE, scratch.transmittances.data() + k * TILE);
+        if (k + 1 < segments)
+            composite(tile, k * SEGMENT, (k + 1) * SEGMENT, tg.transmittance, nothing, nothing, nothing);
+    }
+    for (int64_t k = segments - 1; k >= 0; --k) {
+        const int64_t begin = k * SEGMENT, end = std::min(tile.count, begin + SEGMENT);
+        scratch.layers.resize(std::max<size_t>(scratch.layers.size(), (end - begin) * TILE));
+        scratch.rows.assign(end - begin, 0);
+        Layer* next = scratch.layers.data();
+        std::copy_n(scratch.transmittances.data() + k * TILE, TILE, tg.transmittance);
+        uint32_t rows = 0;
+        composite(
+            tile, begin, end, tg.transmittance, [&](int64_t) { rows = 0; },
+            [&](int r, Floats alpha, Floats before) {
+                *next++ = {alpha, before};
+                rows |= 1u << r;
+            },
+            [&](int64_t i) { scratch.rows[i - begin] = static_cast<uint16_t>(rows); });
+        for (int64_t i = end - 1; i >= begin; --i) {
+            rows = scratch.rows[i - begin];
+            if (!rows) continue;
+            next -= __builtin_popcount(rows);
+            splat_gradient<D, ABSOLUTE>(tile, tile.splats[tile.list[i]], features + int64_t(tile.list[i]) * stride, rows,
+                                        next, tg, geometry + i * GEOMETRY, g_features + i * D);
+        }
+    }
+}
+
+// Runs body<D> for the channel groups of `channels`: alpha is computed anew for each group, which is exact because
+// compositing is linear in the features.
+template <class Body>
+void for_channel_groups(int64_t channels, const Body& body) {
+    int64_t c = 0;
+    while (c < channels) {
+        const int64_t left = channels - c;
+        if (left >= 8) body(std::integral_constant<int, 8>{}, c), c += 8;
+        else if (left >= 4) body(std::integral_constant<int, 4>{}, c), c += 4;
+        else if (left == 3) body(std::integral_constant<int, 3>{}, c), c += 3;
+        else if (left == 2) body(std::integral_constant<int, 2>{}, c), c += 2;
+        else body(std::integral_constant<int, 1>{}, c), c += 1;
+    }
+}
+
+std::vector<Splat> pack(const float* centres, const float* factors, const float* opacities, const float* extents,
+                        int64_t n, int64_t threads) {
+    std::vector<Splat> splats(n);
+    parallel_for(n, 4096, threads, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+            const float* a = factors + 3 * i;
+            splats[i] = {centres[2 * i], centres[2 * i + 1], TO_LOG2 * a[0], TO_LOG2 * a[1], TO_LOG2 * a[2],
+                         opacities[i] > 0 ? std::log2(opacities[i]) : -100.0f, extents[2 * i + 1] + 0.01f, 0.0f};
+        }
+    });
+    return splats;
+}
+
+TileView view_tile(const std::vector<Splat>& splats, const int32_t* list, const int64_t* starts, int64_t columns,
+                   int64_t t) {
+    return {splats.data(), list + starts[t], starts[t + 1] - starts[t], (t % columns) * TILE + 0.5f,
+            (t / columns) * TILE + 0.5f};
+}
+
+}  // namespace
+
+extern "C" int64_t blend_forward(const float* centres, const float* factors, const float* opacities,
+                                 const float* extents, const float* features, const float* background,
+                                 const int32_t* list, const int64_t* starts, int64_t n, int64_t channels, int64_t width,
+                                 int64_t height, float* image, float* alpha, int64_t threads) {
+    const auto splats = pack(centres, factors, opacities, extents, n, threads);
+    const int64_t columns = (width + TILE - 1) / TILE, rows = (height + TILE - 1) / TILE;
+    parallel_for(columns * rows, 1, threads, [&](int64_t begin, int64_t) {
+        const TileView tile = view_tile(splats, list, starts, columns, begin);
+        for_channel_groups(channels, [&](auto d, int64_t c) {
+            forward_tile<d()>(tile, features + c, channels, background + c, width, height, image + c, alpha, c == 0);
+        });
+    });
+    return 0;
+}
+
+// `instances` is scratch of [M, GEOMETRY + 8] floats, zeroed by this function where a list is cut short.
+extern "C" int64_t blend_backward(const float* centres, const float* factors, const float* opacities,
+                                  const float* extents, const float* features, const float* background,
+                                  const int32_t* list, const int64_t* starts, const int32_t* slots,
+                                  const int64_t* slot_starts, int64_t n, int64_t channels, int64_t width,
+                                  int64_t height, const float* alpha, const float* g_image,
+                                  const float* g_alpha, float* instances, float* g_centres, float* g_factors,
+                                  float* g_opacities, float* g_features, float* g_background, float* absolute_gradients,
+                                  int64_t threads) {
+    const auto splats = pack(centres, factors, opacities, extents, n, threads);
+    const int64_t columns = (width + TILE - 1) / TILE, rows = (height + TILE - 1) / TILE, tiles = columns * rows;
+    const int64_t total = starts[tiles];
+    float* feature_rows = instances + total * GEOMETRY;
+    std::vector<float> background_rows(tiles * 8);
+    for_channel_groups(channels, [&](auto d, int64_t c) {
+        constexpr int D = d();
+        std::vector<Scratch> scratches(threads);
+        parallel_for_numbered(tiles, threads, [&](int64_t t, int64_t thread) {
+            const TileView tile = view_tile(splats, list, starts, columns, t);
+            float* geometry = instances + starts[t] * GEOMETRY;
+            std::fill_n(geometry, tile.count * GEOMETRY, 0.0f);
+            std::fill_n(feature_rows + starts[t] * D, tile.count * D, 0.0f);
+            auto run = [&](auto absolute) {
+                backward_tile<D, decltype(absolute)::value>(
+                    tile, features + c, channels, background + c, width, height,
+                    {alpha, g_image + c, c == 0 ? g_alpha : nullptr}, geometry, feature_rows + starts[t] * D,
+                    background_rows.data() + t * D, scratches[thread]);
+            };
+            absolute_gradients ? run(std::true_type{}) : run(std::false_type{});
+        });
+        for (int k = 0; k < D; ++k) {
+            double share = 0;
+            for (int64_t t = 0; t < tiles; ++t) share += background_rows[t * D + k];
+            g_background[c + k] = static_cast<float>(share);
+        }
+        parallel_for(n, 1024, threads, [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i) {
+                float geometry[GEOMETRY] = {}, feature[D] = {};
+                for (int64_t s = slot_starts[i]; s < slot_starts[i + 1]; ++s) {
+                    for (int k = 0; k < GEOMETRY; ++k) geometry[k] += instances[slots[s] * int64_t(GEOMETRY) + k];
+                    for (int k = 0; k < D; ++k) feature[k] += feature_rows[slots[s] * int64_t(D) + k];
+                }
+                for (int k = 0; k < D; ++k) g_features[i * channels + c + k] = feature[k];
+                // r1 was summed in scaled units; e = ln o - (r0^2 + r1^2) / 2.
+                const float* a = factors + 3 * i;
+                const float r1 = geometry[2] / TO_LOG2, r1_dx = geometry[4] / TO_LOG2, r1_dy = geometry[5] / TO_LOG2;
+                const float gradient[6] = {opacities[i] > 0 ? geometry[0] / opacities[i] : 0.0f,
+                                           a[0] * a[0] * geometry[1] + a[1] * r1, a[2] * r1, -a[0] * geometry[3],
+                                           -r1_dx, -r1_dy};
+                float* targets[6] = {g_opacities + i, g_centres + 2 * i, g_centres + 2 * i + 1, g_factors + 3 * i,
+                                     g_factors + 3 * i + 1, g_factors + 3 * i + 2};
+                for (int k = 0; k < 6; ++k) *targets[k] = c == 0 ? gradient[k] : *targets[k] + gradient[k];
+                if (absolute_gradients)
+                    for (int k = 0; k < 2; ++k) absolute_gradients[2 * i + k] += geometry[6 + k] / (TO_LOG2 * TO_LOG2);
+            }
+        });
+    });
+    return 0;
+}
