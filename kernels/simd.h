@@ -3,6 +3,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #define INLINE inline __attribute__((always_inline))
 
@@ -35,33 +38,40 @@ INLINE float sum(Floats v) {
 }
 
 INLINE bool any(Ints mask) {
+#if defined(__AVX512F__)
+    // Compilers do not find this one instruction in portable code.
+    __m512i m;
+    std::memcpy(&m, &mask, sizeof m);
+    return _mm512_test_epi32_mask(m, m) != 0;
+#else
     typedef int64_t Longs __attribute__((vector_size(64)));
     Longs m;
     std::memcpy(&m, &mask, sizeof m);
-    int64_t r = 0;
-    for (int i = 0; i < 8; ++i) r |= m[i];
-    return r != 0;
+    return ((m[0] | m[1]) | (m[2] | m[3]) | (m[4] | m[5]) | (m[6] | m[7])) != 0;
+#endif
 }
 
-// 2^x for x in [-126, 127]: split off the integer, then a degree-6 polynomial on [-1/2, 1/2] (relative error 2e-8
-// before rounding). NaN stays NaN; smaller x must be clamped by the caller.
+INLINE Ints bits(Floats v) { Ints i; std::memcpy(&i, &v, sizeof i); return i; }
+INLINE Floats from_bits(Ints i) { Floats v; std::memcpy(&v, &i, sizeof v); return v; }
+// -|a| where mask is false, `yes` elsewhere.
+INLINE Floats select_or_negated(Ints mask, Floats yes, Floats a) {
+    return select(mask, yes, from_bits(bits(a) | INT32_MIN));
+}
+
+// 2^x for x in [-125, 127], any value outside: the integer part goes straight into the exponent of a degree-6 minimax
+// polynomial on [-1/2, 1/2] (relative error 2e-9 before rounding).
 INLINE Floats exp2_poly(Floats x) {
     const Floats magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
-    Floats shifted = x + magic;
-    Ints bits;
-    std::memcpy(&bits, &shifted, sizeof bits);
-    Floats f = x - (shifted - magic);
-    Floats p = splat(1.5403530393381608e-4f);
-    p = p * f + 1.3333558146428441e-3f;
-    p = p * f + 9.6181291076284772e-3f;
-    p = p * f + 5.5504108664821580e-2f;
-    p = p * f + 2.4022650695910072e-1f;
-    p = p * f + 6.9314718055994531e-1f;
+    const Floats shifted = x + magic;
+    const Floats f = x - (shifted - magic);
+    Floats p = splat(1.53458121e-4f);
+    p = p * f + 1.339993127e-3f;
+    p = p * f + 9.618488957e-3f;
+    p = p * f + 5.550328777e-2f;
+    p = p * f + 2.402264689e-1f;
+    p = p * f + 6.931472057e-1f;
     p = p * f + 1.0f;
-    Ints scale = (bits << 23) + (127 << 23);
-    Floats two_n;
-    std::memcpy(&two_n, &scale, sizeof two_n);
-    return p * two_n;
+    return from_bits(bits(p) + (bits(shifted) << 23));
 }
 
 INLINE Floats square_root(Floats v) {

@@ -25,7 +25,7 @@ struct Splat { float x, y, a00, a10, a11, log2_opacity, reach, unused; };
 INLINE Floats advance(Floats alpha, Floats& transmittance) {
     const Floats next = transmittance * (1.0f - alpha);
     const Ints alive = next >= TRANSMITTANCE_MIN;
-    transmittance = select(alive, next, -absolute(transmittance));
+    transmittance = select_or_negated(alive, next, transmittance);
     return select(alive, alpha, splat(0));
 }
 
@@ -60,7 +60,7 @@ INLINE void composite(const TileView& tile, int64_t begin, int64_t end, Floats* 
             const Floats e = column - r1 * r1;
             const Ints shows = (e >= LOG2_ALPHA_MIN) & (transmittance[r] > 0.0f);
             if (!any(shows)) continue;
-            const Floats alpha = select(shows, minimum(exp2_poly(maximum(e, splat(-9))), splat(ALPHA_MAX)), splat(0));
+            const Floats alpha = select(shows, minimum(exp2_poly(e), splat(ALPHA_MAX)), splat(0));
             const Floats before = transmittance[r];
             on_row(r, advance(alpha, transmittance[r]), before);
         }

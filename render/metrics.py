@@ -1,0 +1,113 @@
+"""Image metrics: PSNR, SSIM, LPIPS, over whole pictures or over the pixels of a mask.
+
+Pictures are [H, W, 3] display (sRGB) values in [0, 1], compared unquantised, on the device they lie on.
+SSIM is that of Wang et al. 2004 as the Gaussian splatting papers compute it: an 11x11 Gaussian window of sigma 1.5,
+zeros beyond the border, population covariances, C1 = 0.01^2, C2 = 0.03^2, the mean over channels and all pixels
+(scikit-image mirrors the border and crops it instead; in the interior both agree).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+LpipsBackbone = Literal["alex", "vgg"]
+SMALLEST_MSE = 1e-10
+
+
+def psnr(picture: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
+    """Peak signal-to-noise ratio in dB of [H, W, 3] pictures, over the pixels where `mask` [H, W] bool holds.
+
+    The squared error is averaged over pixels and channels; below 1e-10 it counts as 1e-10, so 100 dB means equal.
+    """
+    _check(picture, truth, mask)
+    error = (picture.double() - truth.double()).square()
+    if mask is not None:
+        error = error[mask]
+    return float(-10.0 * error.mean().clamp(min=SMALLEST_MSE).log10())
+
+
+def ssim(picture: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
+    """Structural similarity of [H, W, 3] pictures; with a `mask`, of the mask's tight bounding box alone.
+
+    The box is cut out first: what lies outside of it plays no part.
+    """
+    _check(picture, truth, mask)
+    if mask is not None:
+        rows, columns = bounding_box(mask)
+        picture, truth = picture[rows, columns], truth[rows, columns]
+    return float(ssim_map(picture, truth).mean())
+
+
+def ssim_map(picture: Tensor, truth: Tensor) -> Tensor:
+    """[H, W, 3] float64: the SSIM of the window around every pixel and channel."""
+    x, y = picture.double().permute(2, 0, 1), truth.double().permute(2, 0, 1)
+    mean_x, mean_y = _smooth(x), _smooth(y)
+    variance_x = _smooth(x * x) - mean_x * mean_x
+    variance_y = _smooth(y * y) - mean_y * mean_y
+    covariance = _smooth(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x * mean_x + mean_y * mean_y + c1)
+    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return (luminance * structure).permute(1, 2, 0)
+
+
+def bounding_box(mask: Tensor) -> tuple[slice, slice]:
+    """Rows and columns of the smallest box around the true pixels of `mask` [H, W] bool."""
+    rows, columns = mask.any(dim=1).nonzero()[:, 0], mask.any(dim=0).nonzero()[:, 0]
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def open_lpips(backbone: LpipsBackbone = "alex") -> Callable[[Tensor, Tensor], float] | str:
+    """LPIPS (Zhang et al. 2018) with a named backbone, or one sentence saying why it cannot be computed here.
+
+    The returned function takes two [H, W, 3] pictures. The backbone's weights are read from torch's model cache and
+    never downloaded by us: a score must not depend on the network's mood in the middle of an evaluation.
+    """
+    if importlib.util.find_spec("torchmetrics") is None:
+        return "torchmetrics is not installed: pip install 'fieldbench[metrics]'"
+    if importlib.util.find_spec("torchvision") is None:
+        return "torchvision, which holds the backbone, is not installed: pip install torchvision (beside your torch)"
+    from torchvision.models import AlexNet_Weights, VGG16_Weights
+
+    weights = (AlexNet_Weights if backbone == "alex" else VGG16_Weights).IMAGENET1K_V1
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
+    if not file.exists():
+        return f"the {backbone} weights {file.name} are not in torch's model cache: download {weights.url} to {file}"
+    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity as distance
+
+    def lpips(picture: Tensor, truth: Tensor) -> float:
+        _check(picture, truth, None)
+        x, y = (image.float().clamp(0, 1).permute(2, 0, 1)[None] for image in (picture, truth))
+        with torch.no_grad():
+            return float(distance(x, y, net_type=backbone, normalize=True))
+
+    return lpips
+
+
+def _smooth(channels: Tensor) -> Tensor:
+    """Gaussian-weighted mean around every pixel of [C, H, W], zeros beyond the border."""
+    offset = torch.arange(-5, 6, dtype=channels.dtype, device=channels.device)
+    window = torch.exp(-0.5 * (offset / 1.5) ** 2)
+    window = window / window.sum()
+    stacked = channels[:, None]
+    stacked = torch.nn.functional.conv2d(stacked, window.view(1, 1, 11, 1), padding=(5, 0))
+    return torch.nn.functional.conv2d(stacked, window.view(1, 1, 1, 11), padding=(0, 5))[:, 0]
+
+
+def _check(picture: Tensor, truth: Tensor, mask: Tensor | None) -> None:
+    if picture.shape != truth.shape or picture.ndim != 3 or picture.shape[-1] != 3:
+        raise ValueError(
+            f"metrics: expected two pictures [H, W, 3] of one size, got {list(picture.shape)} and {list(truth.shape)}"
+        )
+    if mask is None:
+        return
+    if mask.dtype != torch.bool or mask.shape != picture.shape[:2]:
+        raise ValueError(f"mask: expected bool {list(picture.shape[:2])}, got {mask.dtype} {list(mask.shape)}")
+    if not bool(mask.any()):
+        raise ValueError("mask: no pixel is set, so there is nothing to score; leave this view's masked form out")
