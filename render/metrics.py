@@ -1,9 +1,9 @@
 """Image metrics: PSNR, SSIM, LPIPS, over whole pictures or over the pixels of a mask.
 
 Pictures are [H, W, 3] display (sRGB) values in [0, 1], compared unquantised, on the device they lie on.
-SSIM is that of Wang et al. 2004 as the Gaussian splatting papers compute it: an 11x11 Gaussian window of sigma 1.5,
-zeros beyond the border, population covariances, C1 = 0.01^2, C2 = 0.03^2, the mean over channels and all pixels
-(scikit-image mirrors the border and crops it instead; in the interior both agree).
+SSIM is that of Wang et al. 2004 as the Gaussian splatting papers compute it: an 11x11 Gaussian window of sigma
+1.5, zeros beyond the border, population covariances, C1 = 0.01^2, C2 = 0.03^2, the mean over channels and all
+pixels (scikit-image mirrors the border and crops it instead; in the interior both agree).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ SMALLEST_MSE = 1e-10
 def psnr(picture: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
     """Peak signal-to-noise ratio in dB of [H, W, 3] pictures, over the pixels where `mask` [H, W] bool holds.
 
-    The squared error is averaged over pixels and channels; below 1e-10 it counts as 1e-10, so 100 dB means equal.
+    The squared error is averaged over pixels and channels; below 1e-10 it counts as 1e-10, so 100 dB means
+    equal.
     """
     _check(picture, truth, mask)
     error = (picture.double() - truth.double()).square()
@@ -66,19 +67,20 @@ def bounding_box(mask: Tensor) -> tuple[slice, slice]:
 def open_lpips(backbone: LpipsBackbone = "alex") -> Callable[[Tensor, Tensor], float] | str:
     """LPIPS (Zhang et al. 2018) with a named backbone, or one sentence saying why it cannot be computed here.
 
-    The returned function takes two [H, W, 3] pictures. The backbone's weights are read from torch's model cache and
-    never downloaded by us: a score must not depend on the network's mood in the middle of an evaluation.
+    The returned function takes two [H, W, 3] pictures. The backbone's weights are read from torch's model
+    cache and never downloaded by us: a score must not depend on the network's mood in the middle of an
+    evaluation.
     """
     if importlib.util.find_spec("torchmetrics") is None:
         return "torchmetrics is not installed: pip install 'fieldbench[metrics]'"
     if importlib.util.find_spec("torchvision") is None:
-        return "torchvision, which holds the backbone, is not installed: pip install torchvision (beside your torch)"
-    from torchvision.models import AlexNet_Weights, VGG16_Weights
+        return "torchvision, which holds the backbone, is not installed: pip install torchvision"
+    from torchvision.models import AlexNet_Weights, VGG16_Weights  # pyright: ignore[reportMissingImports]
 
     weights = (AlexNet_Weights if backbone == "alex" else VGG16_Weights).IMAGENET1K_V1
     file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
     if not file.exists():
-        return f"the {backbone} weights {file.name} are not in torch's model cache: download {weights.url} to {file}"
+        return f"the {backbone} weights are not in torch's model cache: download {weights.url} to {file}"
     from torchmetrics.functional.image import learned_perceptual_image_patch_similarity as distance
 
     def lpips(picture: Tensor, truth: Tensor) -> float:
@@ -103,11 +105,13 @@ def _smooth(channels: Tensor) -> Tensor:
 def _check(picture: Tensor, truth: Tensor, mask: Tensor | None) -> None:
     if picture.shape != truth.shape or picture.ndim != 3 or picture.shape[-1] != 3:
         raise ValueError(
-            f"metrics: expected two pictures [H, W, 3] of one size, got {list(picture.shape)} and {list(truth.shape)}"
+            f"metrics: expected two [H, W, 3] of one size, got {list(picture.shape)} and {list(truth.shape)}"
         )
     if mask is None:
         return
     if mask.dtype != torch.bool or mask.shape != picture.shape[:2]:
         raise ValueError(f"mask: expected bool {list(picture.shape[:2])}, got {mask.dtype} {list(mask.shape)}")
     if not bool(mask.any()):
-        raise ValueError("mask: no pixel is set, so there is nothing to score; leave this view's masked form out")
+        raise ValueError(
+            "mask: no pixel is set, so there is nothing to score; leave this view's masked form out"
+        )

@@ -1,0 +1,112 @@
+"""The options of `fieldbench train`, and how words on a command line are understood.
+
+Nothing heavy is imported here, so that `--help` answers at once. Flags may stand in any place; a misspelt
+command, method or scene is answered with the nearest names (tyro does the same for flags).
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from fields import METHODS, config_type
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class MethodFlags:
+    """Stands for the flags of a method that has not been named yet; see `fieldbench train METHOD --help`."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(Generic[Config]):
+    """Train METHOD on SCENE and keep the run in a folder."""
+
+    method: Positional[Annotated[str, arg(metavar="METHOD")]]
+    """What to train."""
+    scene: Positional[Annotated[str, arg(metavar="SCENE")]]
+    """A folder of photos with poses (transforms.json, COLMAP, LLFF), or `demo` for the bundled scene."""
+    config: Annotated[Config, arg(name="")]
+    out: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Run folder to make; by default runs/SCENE-METHOD-TIME."""
+    steps: int | None = None
+    """Total steps, the horizon of all schedules; by default 3,000 on a CPU and 30,000 on a GPU."""
+    seed: int = 0
+    """Seed of everything random."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where to train. On a CPU the same command gives the same weights, bit for bit."""
+    split: Annotated[Path | None, arg(metavar="FILE")] = None
+    """JSON file with the train, val and test views; by default the scene's own split."""
+    view: Literal["web", "none"] = "none"
+    """Viewer to open while training."""
+    max_size: Annotated[int | None, arg(metavar="PX")] = None
+    """Scale photos down until neither side is longer."""
+    checkpoint_seconds: float = 30.0
+    """Time between checkpoints."""
+    tensorboard: bool = False
+    """Write curves for TensorBoard too (extra `tensorboard`)."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def parse_train(words: Sequence[str], prog: str) -> TrainOptions[Any]:
+    """The options in `words`: METHOD SCENE and flags, in any order; exits with a message when wrong."""
+    method = first_named(words, METHODS)
+    if method is None and (stray := plain_words(words)):
+        complain(f"unknown method {stray[0]!r}", stray[0], METHODS, "methods")
+    kind: Any = TrainOptions[MethodFlags if method is None else config_type(method)]
+    description = (
+        None
+        if method
+        else f"Train a METHOD ({', '.join(METHODS)}) on SCENE. Its own flags: {prog} METHOD --help"
+    )
+    return tyro.cli(kind, args=list(words), prog=prog, description=description, config=(OmitArgPrefixes,))
+
+
+def first_named(words: Sequence[str], names: Sequence[str]) -> str | None:
+    """The first of `names` among `words`; one after a flag, perhaps its value, only if there is no other."""
+    found = [i for i, word in enumerate(words) if word in names]
+    free = [i for i in found if i == 0 or not words[i - 1].startswith("-") or "=" in words[i - 1]]
+    return words[(free or found)[0]] if found else None
+
+
+def plain_words(words: Sequence[str]) -> list[str]:
+    """The words that are neither flags nor directly follow one."""
+    pairs = zip(["", *words], words, strict=False)
+    return [word for before, word in pairs if not word.startswith("-") and not before.startswith("-")]
+
+
+def complain(problem: str, word: str, names: Sequence[str], kind: str) -> None:
+    """Print the problem, the nearest names and all names; exit with status 2."""
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    print(f"{problem}{hint} ({kind}: {', '.join(names)})", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def run_command(command: Callable[[], int], *, debug: bool) -> int:
+    """Run a command; a problem of the user's input or machine becomes one clean message and exit status 1."""
+    if debug:
+        return command()
+    try:
+        return command()
+    except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError) as error:
+        # OSError's own text repeats the number and the path that our messages already hold.
+        text = (
+            error.strerror
+            if isinstance(error, OSError) and error.strerror and not error.filename
+            else str(error)
+        )
+        print(f"error: {text or type(error).__name__}\n(--debug shows where)", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,96 @@
+"""What is written down while a run trains: its history, looks at held-out views, curves for TensorBoard.
+
+Nothing here changes the model or takes part in its randomness: when it is switched off the weights are the
+same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fields.history import History
+from fields.progress import Progress, resident_bytes
+from render.frame import Renderable
+from scenes.evaluate import held_out_psnr
+from scenes.scene import Scene
+
+RECORD_EVERY = 10
+"""Steps between lines of the history."""
+HELD_OUT_VIEWS = 4
+HELD_OUT_SHARE = 0.05
+"""Looks at held-out views take at most this share of the time."""
+HELD_OUT_SECONDS = 2.0
+"""Training time before the first look, and the least between two."""
+
+
+class Recorder:
+    """Writes `metrics.jsonl` in `folder`, after the lines up to and including `step`.
+
+    Looks are at up to four validation views, spread over the split (test views where a split has no others);
+    no choice depends on them.
+    """
+
+    def __init__(
+        self, folder: Path, scene: Scene, *, step: int, seconds: float, tensorboard: bool = False
+    ) -> None:
+        self.history = History(folder / "metrics.jsonl", step=step)
+        self.scene = scene
+        names = scene.split.val or scene.split.test
+        stride = max(1, -(-len(names) // HELD_OUT_VIEWS))
+        self.held_out = names[stride // 2 :: stride]
+        self.curves = _tensorboard(folder / "tensorboard", step) if tensorboard else None
+        self.looked_at, self.look_cost = seconds, 0.0
+        self.val_psnr: float | None = None
+
+    def __call__(self, model: Renderable, progress: Progress) -> Progress:
+        """Note a step; returns its report with the newest held-out PSNR."""
+        last = progress.step == progress.steps
+        if self._due(progress.seconds) or last:
+            self._look(model, progress)
+        if progress.step % RECORD_EVERY == 0 or last:
+            scalars = {"loss": progress.loss, "memory_mb": resident_bytes() / 2**20}
+            scalars |= {f"loss/{name}": value for name, value in progress.losses.items()}
+            self._write(
+                progress, scalars | {f"count/{name}": number for name, number in progress.counts.items()}
+            )
+        return replace(progress, val_psnr=self.val_psnr)
+
+    def flush(self) -> None:
+        """Put the history on the disk now; OSError while there is no room for it."""
+        self.history.flush()
+
+    def close(self) -> None:
+        """Let go of TensorBoard's files."""
+        if self.curves is not None:
+            self.curves.close()
+
+    def _due(self, seconds: float) -> bool:
+        wait = max(HELD_OUT_SECONDS, self.look_cost * (1 / HELD_OUT_SHARE - 1))
+        return bool(self.held_out) and seconds - self.looked_at >= wait
+
+    def _look(self, model: Renderable, progress: Progress) -> None:
+        if not self.held_out:
+            return
+        started = time.perf_counter()
+        self.val_psnr = held_out_psnr(model, self.scene, self.held_out)
+        self.look_cost = time.perf_counter() - started
+        self.looked_at = progress.seconds
+        self._write(progress, {"val_psnr": self.val_psnr})
+
+    def _write(self, progress: Progress, scalars: Mapping[str, float]) -> None:
+        self.history.append({"step": progress.step, "seconds": round(progress.seconds, 4), **scalars})
+        if self.curves is not None:
+            for name, value in scalars.items():
+                self.curves.add_scalar(name, value, progress.step)
+
+
+def _tensorboard(folder: Path, step: int):
+    """TensorBoard's writer, hiding what an earlier attempt wrote beyond `step`."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ImportError("--tensorboard needs an extra: pip install 'fieldbench[tensorboard]'") from None
+    return SummaryWriter(str(folder), purge_step=step + 1)

@@ -1,0 +1,284 @@
+"""Run folders: what a training run keeps, so that it can be resumed, scored, rendered and explained later.
+
+    config.json    method and its options, scene, steps, seed, device, threads, source commit, versions
+    split.json     names of the training, validation and test views
+    metrics.jsonl  history (fields/history.py)         checkpoint/  newest state (fields/checkpoint.py)
+    eval/          scores, pictures, report            export/      models in exchange formats
+
+A folder is made under a temporary name and renamed, so it is either complete or not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import torch
+
+from fields import FieldConfig, config_from_json
+from scenes.scene import Scene, Split
+
+DEMO = "demo"
+
+
+@dataclass(frozen=True)
+class SceneSource:
+    """Where a scene comes from: a folder (absolute path), or the bundled scene with its parameters.
+
+    max_size: longest side of the photos in pixels, None for as they are.
+    """
+
+    place: str
+    max_size: int | None = None
+    demo: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and what its config.json says. `facts` holds the rest: commit, versions, machine, date."""
+
+    folder: Path
+    config: FieldConfig
+    source: SceneSource
+    world_from_input: list[list[float]]
+    steps: int
+    seed: int
+    device: Literal["cpu", "cuda"]
+    threads: int
+    checkpoint_seconds: float
+    facts: Mapping[str, Any]
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / "checkpoint"
+
+
+def open_source(source: SceneSource, split: Split | Path | None = None) -> Scene:
+    """The scene of a source; `split` (names, or a file of them) replaces its own."""
+    if source.demo is not None:
+        from scenes.synthetic import DemoConfig, demo_scene
+
+        scene = demo_scene(DemoConfig(**source.demo))
+    else:
+        from scenes.load import open_scene
+
+        scene = open_scene(Path(source.place), max_size=source.max_size)
+    if split is None:
+        return scene
+    if isinstance(split, Path):
+        from scenes.splits import read_split
+
+        split = read_split(split)
+    return with_split(scene, split)
+
+
+def with_split(scene: Scene, split: Split) -> Scene:
+    """The scene under another split; ValueError when it names views that are not there, or none to train on."""
+    known = {view.name for view in scene.views}
+    missing = sorted({*split.train, *split.val, *split.test} - known)
+    if missing:
+        shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        raise ValueError(
+            f"split: scene {scene.name!r} has no views {shown}; use the names of its {len(known)} views"
+        )
+    if not split.train:
+        raise ValueError("split: no training views")
+    return dataclasses.replace(scene, split=split)
+
+
+def default_folder(scene: str, method: str) -> Path:
+    """runs/SCENE-METHOD-TIME below the current folder."""
+    return Path("runs") / f"{scene}-{method}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def create_run(
+    folder: Path,
+    *,
+    config: FieldConfig,
+    source: SceneSource,
+    scene: Scene,
+    steps: int,
+    seed: int,
+    device: Literal["cpu", "cuda"],
+    checkpoint_seconds: float = 30.0,
+    split_origin: str = "the scene's own",
+) -> Run:
+    """Make a run folder; FileExistsError for one that is not empty says how to go on with what is in it.
+
+    split_origin: where the split came from, for the record (the views themselves are kept in split.json).
+    """
+    from scenes.splits import write_split
+
+    if steps < 1:
+        raise ValueError(f"steps: expected at least 1, got {steps}")
+    refuse_used(folder)
+    run = Run(
+        folder=folder,
+        config=config,
+        source=source,
+        world_from_input=scene.world_from_input.tolist(),
+        steps=steps,
+        seed=seed,
+        device=device,
+        threads=torch.get_num_threads(),
+        checkpoint_seconds=checkpoint_seconds,
+        facts={
+            "scene_name": scene.name,
+            "split_origin": split_origin,
+            "commit": source_commit(),
+            "machine": machine_name(),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "safetensors": safetensors.__version__,
+            },
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        },
+    )
+    temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    temporary.mkdir(parents=True)
+    try:
+        for name in ("checkpoint", "eval", "export"):
+            (temporary / name).mkdir()
+        write_split(temporary / "split.json", scene.split)
+        (temporary / "config.json").write_text(json.dumps(_document(run), indent=2) + "\n", encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return run
+
+
+def refuse_used(folder: Path) -> None:
+    """FileExistsError unless `folder` is free for a new run."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(
+            f"{folder} exists already and is not empty; go on with it by `fieldbench resume {folder}`, "
+            "or give another --out"
+        )
+
+
+def open_run(folder: Path) -> Run:
+    """The run in `folder`; an error names the file and what is wrong: no run folder, an unknown method, ..."""
+    path = folder / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{folder}: not a run folder (it has no config.json); give a folder made by `fieldbench train`"
+        )
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return Run(
+            folder=folder,
+            config=config_from_json(document["method"], document["config"]),
+            source=SceneSource(**document["scene"]),
+            world_from_input=document["world_from_input"],
+            steps=document["steps"],
+            seed=document["seed"],
+            device=document["device"],
+            threads=document["threads"],
+            checkpoint_seconds=document["checkpoint_seconds"],
+            facts=document["facts"],
+        )
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not readable as a run's configuration: {error!r}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def scene_of(run: Run) -> Scene:
+    """The scene a run was trained on, under its own split; ValueError when the data have changed since."""
+    scene = open_source(run.source, run.folder / "split.json")
+    if not torch.allclose(scene.world_from_input, torch.tensor(run.world_from_input), rtol=1e-5, atol=1e-6):
+        raise ValueError(
+            f"{run.source.place}: its cameras are not those that {run.folder} was trained with "
+            "(world_from_input differs); restore the files, or train anew"
+        )
+    return scene
+
+
+@contextlib.contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """Hold the run for writing; RuntimeError when another process trains it. A killed one lets go by itself."""
+    import fcntl
+
+    with open(run.folder / "lock", "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(
+                f"{run.folder}: another process is training this run; wait for it or stop it"
+            ) from None
+        yield
+
+
+def source_commit() -> str | None:
+    """Commit of the program's own checkout, with "+changes" when files differ from it; None outside of git."""
+    root = Path(__file__).parent.parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return None  # installed inside somebody else's checkout
+        return git("rev-parse", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def machine_name() -> str:
+    """Processor and number of cores, for the record beside a measurement."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def _document(run: Run) -> dict[str, Any]:
+    return {
+        "method": run.config.method,
+        "config": dataclasses.asdict(run.config),
+        "scene": dataclasses.asdict(run.source),
+        "world_from_input": run.world_from_input,
+        "steps": run.steps,
+        "seed": run.seed,
+        "device": run.device,
+        "threads": run.threads,
+        "checkpoint_seconds": run.checkpoint_seconds,
+        "split": "split.json",
+        "facts": run.facts,
+    }
+
+
+def seed_everything(seed: int, device: str) -> None:
+    """Seed all global generators once, at the start of a program, and make torch deterministic on a CPU."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (ours never draw from it; a library in a method might)
+    torch.manual_seed(seed)
+    if device == "cpu":
+        torch.use_deterministic_algorithms(True)
+        # It would also fill fresh memory with NaN: a check for debugging, at a price in time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,124 @@
+"""A run opened for work: started, resumed, or only loaded to be looked at."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import fields
+from fields.checkpoint import Checkpoint, latest, read_checkpoint
+from fields.optimise import TrainState, begin, restore
+from fields.options import TrainOptions
+from fields.run import (
+    DEMO,
+    Run,
+    SceneSource,
+    create_run,
+    default_folder,
+    open_run,
+    open_source,
+    refuse_used,
+    scene_of,
+    seed_everything,
+)
+from scenes.scene import Scene
+
+
+@dataclass
+class Session:
+    """A run opened for training: its folder, its scene, the model and how far it is."""
+
+    run: Run
+    scene: Scene
+    model: Any
+    state: TrainState
+
+
+def start(options: TrainOptions[Any]) -> Session:
+    """Open the scene, make the run folder and an untrained model."""
+    config, device = options.config, options.device
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "--device cuda: torch sees no CUDA device here; use --device cpu, or install a CUDA build of torch"
+        )
+    if options.out is not None:
+        refuse_used(options.out)  # before a minute is spent on reading photos
+    seed_everything(options.seed, device)
+    source = scene_source(options.scene, options.max_size)
+    scene = open_source(source, options.split)
+    steps = options.steps if options.steps is not None else {"cpu": 3_000, "cuda": 30_000}[device]
+    run = create_run(
+        options.out or default_folder(scene.name, config.method),
+        config=config,
+        source=source,
+        scene=scene,
+        steps=steps,
+        seed=options.seed,
+        device=device,
+        checkpoint_seconds=options.checkpoint_seconds,
+        split_origin="the scene's own" if options.split is None else str(options.split),
+    )
+    model = fields.build(config, scene, seed=options.seed, steps=steps).to(device)
+    return Session(run, scene, model, begin(model))
+
+
+def resume(folder: Path) -> Session:
+    """Open a run where its newest checkpoint left it, or at its beginning when there is none yet."""
+    run = open_run(folder)
+    seed_everything(run.seed, run.device)
+    torch.set_num_threads(run.threads)  # sums over threads are part of bit equality
+    scene = scene_of(run)
+    if latest(run.checkpoints) is None:
+        model = fields.build(run.config, scene, seed=run.seed, steps=run.steps).to(run.device)
+        return Session(run, scene, model, begin(model))
+    model, checkpoint = load_model(run)
+    return Session(run, scene, model, restore(model, checkpoint))
+
+
+def load_model(run: Run) -> tuple[Any, Checkpoint]:
+    """The model of a run's newest checkpoint, on the run's device, and the checkpoint."""
+    checkpoint = read_checkpoint(run.checkpoints, device=run.device)
+    if checkpoint.method != run.config.method:
+        raise ValueError(
+            f"{run.checkpoints}: a checkpoint of {checkpoint.method!r} in a run of {run.config.method!r}; "
+            "put back the checkpoint that belongs here, or remove it to start the run again"
+        )
+    try:
+        return fields.load(run.config, checkpoint.weights, seed=run.seed, steps=run.steps).to(
+            run.device
+        ), checkpoint
+    except ValueError as error:
+        raise ValueError(f"{run.checkpoints}: {error}") from None
+
+
+def scene_source(place: str, max_size: int | None) -> SceneSource:
+    """What SCENE on the command line means; FileNotFoundError names the nearest folders."""
+    if place == DEMO:
+        from scenes.synthetic import DemoConfig
+
+        return SceneSource(DEMO, max_size, asdict(DemoConfig()))
+    return SceneSource(str(existing_scene(Path(place))), max_size)
+
+
+def existing_scene(place: Path) -> Path:
+    """The absolute path of a scene's folder (or file); FileNotFoundError names the nearest ones beside it."""
+    if place.exists():
+        return place.resolve()
+    parent = place.parent if place.parent.is_dir() else Path(".")
+    neighbours = sorted(
+        entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
+    near = difflib.get_close_matches(place.name, [*neighbours, DEMO], n=3, cutoff=0.5)
+    shown = [name if name == DEMO else str(parent / name) for name in near]
+    hint = (
+        f"did you mean {' or '.join(shown)}?"
+        if near
+        else f"there are {', '.join(neighbours[:8]) or 'no folders'}"
+    )
+    raise FileNotFoundError(
+        f"scene {place}: no such folder in {parent.resolve()}; {hint} (`{DEMO}` is the bundled scene)"
+    )
