@@ -1,0 +1,65 @@
+"""Folders of photographs and their reduced copies: `images`, `images_2`, `images_4`, `images_8`.
+
+Copies may have other suffixes than the originals, or other names in the same sorted order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scenes.images import SUFFIXES, inspect_picture
+
+PICTURE_FOLDERS = ("images", "images_2", "images_4", "images_8", "input", "rgb")
+"""Where photographs are looked for, originals first; `input` is what the 3DGS preparation scripts write."""
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Every picture file below `folder`, sorted by its path; hidden files and folders are left out."""
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def candidate_folders(root: Path) -> dict[Path, list[Path]]:
+    """The folders below `root` (`PICTURE_FOLDERS`, other `images_*`) that hold pictures, with the pictures."""
+    others = sorted(path.name for path in root.glob("images_*") if path.name not in PICTURE_FOLDERS)
+    folders = [root / name for name in (*PICTURE_FOLDERS, *others)]
+    listed = {folder: pictures_in(folder) for folder in folders if folder.is_dir()}
+    return {folder: pictures for folder, pictures in listed.items() if pictures}
+
+
+def pair_by_name(names: list[str], folder: Path, pictures: list[Path]) -> list[Path | None]:
+    """For each of `names` (relative paths) its picture in `folder`, None where there is none.
+
+    The same path; else the same path with another suffix; else, when no name is found at all and there are as
+    many pictures as names, the sorted orders are paired.
+    """
+    by_path = {path.relative_to(folder).as_posix(): path for path in pictures}
+    by_stem = {Path(name).with_suffix("").as_posix(): path for name, path in by_path.items()}
+    paired = [by_path.get(name) or by_stem.get(Path(name).with_suffix("").as_posix()) for name in names]
+    if not any(paired) and len(names) == len(pictures):
+        order = sorted(range(len(names)), key=names.__getitem__)
+        for index, picture in zip(order, pictures, strict=True):
+            paired[index] = picture
+    return paired
+
+
+def longest_side(picture: Path) -> int:
+    """Pixels along the longer side, from the header."""
+    header = inspect_picture(picture)
+    return max(header.width, header.height)
+
+
+def best_size(choices: dict[Path, Path], working_size: int) -> Path:
+    """Of folders (each with one of its pictures) that with the smallest pictures not below `working_size`.
+
+    Reading a reduced copy saves decoding the original; when all are smaller, the largest is taken.
+    """
+    sizes = {folder: longest_side(picture) for folder, picture in choices.items()}
+    enough = [folder for folder, size in sizes.items() if size >= working_size]
+    return min(enough, key=sizes.__getitem__) if enough else max(sizes, key=sizes.__getitem__)
