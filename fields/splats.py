@@ -189,6 +189,10 @@ class Splats(nn.Module):
         """Splats train to the end."""
         return False
 
+    def counts(self) -> dict[str, int]:
+        """What to show of the model's size."""
+        return {"Gaussians": len(self.means)}
+
     @torch.no_grad()
     def after_step(self, step: int) -> RowEdit | None:
         """Collect the densifier's statistics, and grow, prune or reset when the schedule says so."""
@@ -248,6 +252,7 @@ class Splats(nn.Module):
         visible = self._last.projected.extents[:, 0] > 0
         self.gradient_sum += (gradient * scale).norm(dim=1)
         self.views_seen += visible
+        self._last = self._absolute = None  # lets go of the graph, whose nodes know the old number of rows
 
     def _mcmc(self, step: int, generator: torch.Generator) -> RowEdit | None:
         config = self.config
