@@ -7,6 +7,7 @@ command, method or scene is answered with the nearest names (tyro does the same 
 from __future__ import annotations
 
 import difflib
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,13 +63,15 @@ def parse_train(words: Sequence[str], prog: str) -> TrainOptions[Any]:
     method = first_named(words, METHODS)
     if method is None and (stray := plain_words(words)):
         complain(f"unknown method {stray[0]!r}", stray[0], METHODS, "methods")
-    kind: Any = TrainOptions[MethodFlags if method is None else config_type(method)]
-    description = (
-        None
-        if method
-        else f"Train a METHOD ({', '.join(METHODS)}) on SCENE. Its own flags: {prog} METHOD --help"
-    )
-    return tyro.cli(kind, args=list(words), prog=prog, description=description, config=(OmitArgPrefixes,))
+    if method is None:
+        kind: Any = TrainOptions[MethodFlags]
+        description = f"Train a METHOD ({', '.join(METHODS)}) on SCENE. Its own flags: {prog} METHOD --help"
+    else:
+        kind = TrainOptions[config_type(method)]
+        description = inspect.getdoc(config_type(method))
+    # Alone, or tyro would leave the words before it out of the help.
+    args = ["--help"] if {"-h", "--help"} & set(words) else list(words)
+    return tyro.cli(kind, args=args, prog=prog, description=description, config=(OmitArgPrefixes,))
 
 
 def first_named(words: Sequence[str], names: Sequence[str]) -> str | None:

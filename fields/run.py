@@ -29,7 +29,9 @@ import safetensors
 import torch
 
 from fields import FieldConfig, config_from_json
-from scenes.scene import Scene, Split
+from scenes.load import open_scene
+from scenes.scene import Scene
+from scenes.splits import read_split, write_split
 
 DEMO = "demo"
 
@@ -67,37 +69,15 @@ class Run:
         return self.folder / "checkpoint"
 
 
-def open_source(source: SceneSource, split: Split | Path | None = None) -> Scene:
-    """The scene of a source; `split` (names, or a file of them) replaces its own."""
+def open_source(source: SceneSource, split: Path | None = None) -> Scene:
+    """The scene of a source; `split`, a file of view names, replaces its own split."""
     if source.demo is not None:
         from scenes.synthetic import DemoConfig, demo_scene
 
         scene = demo_scene(DemoConfig(**source.demo))
     else:
-        from scenes.load import open_scene
-
         scene = open_scene(Path(source.place), max_size=source.max_size)
-    if split is None:
-        return scene
-    if isinstance(split, Path):
-        from scenes.splits import read_split
-
-        split = read_split(split)
-    return with_split(scene, split)
-
-
-def with_split(scene: Scene, split: Split) -> Scene:
-    """The scene under another split; ValueError when it names views that are not there, or none to train on."""
-    known = {view.name for view in scene.views}
-    missing = sorted({*split.train, *split.val, *split.test} - known)
-    if missing:
-        shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
-        raise ValueError(
-            f"split: scene {scene.name!r} has no views {shown}; use the names of its {len(known)} views"
-        )
-    if not split.train:
-        raise ValueError("split: no training views")
-    return dataclasses.replace(scene, split=split)
+    return scene if split is None else dataclasses.replace(scene, split=read_split(split, scene))
 
 
 def default_folder(scene: str, method: str) -> Path:
@@ -121,8 +101,6 @@ def create_run(
 
     split_origin: where the split came from, for the record (the views themselves are kept in split.json).
     """
-    from scenes.splits import write_split
-
     if steps < 1:
         raise ValueError(f"steps: expected at least 1, got {steps}")
     refuse_used(folder)

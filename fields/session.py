@@ -51,6 +51,7 @@ def start(options: TrainOptions[Any]) -> Session:
     source = scene_source(options.scene, options.max_size)
     scene = open_source(source, options.split)
     steps = options.steps if options.steps is not None else {"cpu": 3_000, "cuda": 30_000}[device]
+    model = fields.build(config, scene, seed=options.seed, steps=steps).to(device)
     run = create_run(
         options.out or default_folder(scene.name, config.method),
         config=config,
@@ -62,7 +63,6 @@ def start(options: TrainOptions[Any]) -> Session:
         checkpoint_seconds=options.checkpoint_seconds,
         split_origin="the scene's own" if options.split is None else str(options.split),
     )
-    model = fields.build(config, scene, seed=options.seed, steps=steps).to(device)
     return Session(run, scene, model, begin(model))
 
 

@@ -1,7 +1,10 @@
 """Checkpoints: exact, and one complete one at every instant, wherever a process is killed."""
 
+import contextlib
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,54 +64,52 @@ def test_random_states_of_all_three_libraries_come_back(tmp_path):
     ) == expected
 
 
-def file_operations():
-    """(owner, name) of everything that write_checkpoint does to the disk."""
-    return [(module, "save_file"), (module, "_flush"), (Path, "mkdir"), (Path, "rename"), (shutil, "rmtree")]
+class Watch:
+    """Wraps all that write_checkpoint does to the disk, and kills at one operation: before, after, half-way."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, victim: int, when: str) -> None:
+        self.victim, self.when, self.count = victim, when, 0
+        in_module, in_path = ("save_file", "_flush"), ("mkdir", "rename")
+        targets = [(module, name) for name in in_module] + [(Path, name) for name in in_path]
+        for owner, name in [*targets, (shutil, "rmtree")]:
+            patch.setattr(owner, name, self.wrap(getattr(owner, name), name))
+
+    def wrap(self, operation, name):
+        def call(*args, **kwargs):
+            mine = self.count == self.victim
+            self.count += 1
+            if mine and self.when == "before":
+                raise Killed
+            if mine and name == "rmtree" and Path(args[0]).exists():
+                next(Path(args[0]).iterdir()).unlink()
+                raise Killed
+            result = operation(*args, **kwargs)
+            if mine:
+                raise Killed
+            return result
+
+        return call
 
 
-def test_killed_at_any_file_operation(tmp_path, monkeypatch):
-    """Before and after every single operation: the newest checkpoint is complete, old or new, and the next one works."""
-    moments = 0
-    for after in (False, True):
-        for victim in range(100):
-            folder = tmp_path / f"{after}-{victim}"
-            write_checkpoint(folder, some(1))
-            count = 0
-
-            def watched(operation):
-                def call(*args, **kwargs):
-                    nonlocal count
-                    count += 1
-                    if count - 1 == victim and not after:  # noqa: B023
-                        raise Killed
-                    if count - 1 == victim and operation is rmtree and Path(args[0]).exists():  # noqa: B023
-                        next(Path(args[0]).iterdir()).unlink()  # killed half-way through
-                        raise Killed
-                    result = operation(*args, **kwargs)
-                    if count - 1 == victim:  # noqa: B023
-                        raise Killed
-                    return result
-
-                return call
-
-            rmtree = shutil.rmtree
-            with monkeypatch.context() as patch:
-                for owner, name in file_operations():
-                    patch.setattr(owner, name, watched(getattr(owner, name)))
-                try:
-                    write_checkpoint(folder, some(2))
-                    killed = False
-                except Killed:
-                    killed = True
-            found = read_checkpoint(folder)
-            assert found.step in (1, 2)
-            assert found.weights["a"].unique().tolist() == [found.step]
-            write_checkpoint(folder, some(3))
-            assert [entry.name for entry in folder.iterdir()] == ["step-00000003"]
-            if not killed:
-                break
-            moments += 1
-    assert moments > 15
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_file_operation(tmp_path, monkeypatch, when):
+    """The newest checkpoint is then complete, old or new, and the next write works and clears up."""
+    steps = set()
+    for victim in range(100):
+        folder = tmp_path / str(victim)
+        write_checkpoint(folder, some(1))
+        with monkeypatch.context() as patch:
+            watch = Watch(patch, victim, when)
+            with contextlib.suppress(Killed):
+                write_checkpoint(folder, some(2))
+        found = read_checkpoint(folder)
+        assert found.weights["a"].unique().tolist() == [found.step]
+        steps.add(found.step)
+        write_checkpoint(folder, some(3))
+        assert [entry.name for entry in folder.iterdir()] == ["step-00000003"]
+        if watch.count <= victim:
+            break
+    assert victim > 8 and steps == {1, 2}
 
 
 @pytest.mark.parametrize("place", ["save_file", "_flush"])
@@ -132,9 +133,6 @@ def test_a_full_disk_leaves_the_old_one_and_no_litter(tmp_path, monkeypatch, pla
 
 def test_a_limit_of_the_operating_system_is_an_oserror(tmp_path):
     """A real failing write: the file size limit of a child process."""
-    import subprocess
-    import sys
-
     code = """
 import resource, signal, sys, torch
 from pathlib import Path

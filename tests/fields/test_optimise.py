@@ -24,7 +24,7 @@ class Table(torch.nn.Module):
 
 
 def stepped():
-    """A table whose gradients of a were 1, 2, 3 and of b 10, 20, 30 in one step: moments 0.1 g and 0.001 g^2."""
+    """A table after a step with gradients 1, 2, 3 of a and 10, 20, 30 of b: moments 0.1 g and 0.001 g^2."""
     model = Table()
     optimiser = begin(model).optimiser
     model.part.a.grad = torch.tensor([1.0, 2.0, 3.0])
@@ -50,7 +50,7 @@ def test_rows_and_both_moments_are_copied_and_fresh_ones_start_at_zero():
 
 
 def test_the_optimiser_moves_the_new_rows():
-    """After the edit one more step of Adam by hand: m = 0.9 m + 0.1 g, v = 0.999 v + 0.001 g^2, both debiased."""
+    """One more step of Adam by hand: m = 0.9 m + 0.1 g, v = 0.999 v + 0.001 g^2, both debiased."""
     model, optimiser = stepped()
     source = torch.tensor([1, 1])
     apply_row_edit(model, optimiser, RowEdit(("part.a",), source, torch.tensor([False, True])))

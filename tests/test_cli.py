@@ -1,0 +1,185 @@
+"""The command line: quick to answer, forgiving about order, precise about what is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cli
+from fields.config import SplatsConfig
+from fields.options import TrainOptions, first_named, parse_train, run_command
+from tests.tiny_trainable import new_run, session, targets
+from train import main as train_main
+from train import train_run
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["train", "splats", "--help"], ["resume", "-h"]]
+)
+def test_help_imports_nothing_heavy(words):
+    code = f"""
+import sys
+import cli
+try:
+    cli.main({words!r})
+except SystemExit as end:
+    assert end.code == 0, end.code
+heavy = {{"torch", "numpy", "scipy", "PIL", "safetensors", "imageio_ffmpeg", "matplotlib"}} & sys.modules.keys()
+print("HEAVY", sorted(heavy))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "HEAVY []" in done.stdout, done.stderr
+    assert "usage: fieldbench" in done.stdout
+
+
+def test_help_names_every_flag_with_its_default(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "splats", "--help"])
+    text = capsys.readouterr().out
+    for name, field in SplatsConfig.__dataclass_fields__.items():
+        assert f"--{name.replace('_', '-')}" in text, field
+    for word in (
+        "METHOD",
+        "SCENE",
+        "--out",
+        "--steps",
+        "--seed",
+        "--device",
+        "--split",
+        "--view",
+        "--max-size",
+    ):
+        assert word in text
+    assert f"(default: {SplatsConfig().max_gaussians})" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train splats demo --steps 7 --sh-degree 2 --out x",
+        "train --steps 7 splats --sh-degree 2 demo --out x",
+        "--steps 7 --out x train --sh-degree 2 splats demo",
+        "--out=x train splats --steps=7 demo --sh-degree=2",
+    ],
+)
+def test_flags_may_stand_anywhere(words):
+    options = cli.parse(words.split())
+    assert isinstance(options, TrainOptions)
+    assert (options.method, options.scene, options.steps, options.out) == ("splats", "demo", 7, Path("x"))
+    assert options.config == SplatsConfig(sh_degree=2)
+
+
+def test_names_may_be_values():
+    """A scene or a folder called like a command or a method."""
+    options = cli.parse(["train", "--out", "splats", "splats", "train"])
+    assert isinstance(options, TrainOptions) and (options.out, options.scene) == (Path("splats"), "train")
+    assert first_named(["--tensorboard", "splats"], ["splats"]) == "splats"
+    render = cli.parse(["-o", "out.mp4", "render", "--size", "80x60", "run"])
+    assert isinstance(render, cli.Render) and (render.run, render.out) == (Path("run"), Path("out.mp4"))
+
+
+def failing(words, capsys, main=cli.main):
+    try:
+        status = main(words.split())
+    except SystemExit as end:
+        status = end.code
+    return status, " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "expected"),
+    [
+        ("trian splats demo", 2, "unknown command 'trian'; did you mean train?"),
+        ("train splts demo", 2, "unknown method 'splts'; did you mean splats?"),
+        ("train splats demo --stps 3", 2, "--steps"),
+        ("train splats demo --sh-degre 3", 2, "--sh-degree"),
+        ("resume run --vew none", 2, "--view"),
+        ("train splats", 2, "SCENE"),
+        ("train splats demo --steps many", 2, "many"),
+        ("train splats demo --densify mcm", 2, "mcmc"),
+        ("train splats demo --view web", 2, "extra `web`"),
+        ("train splats nowhere-at-all", 1, "scene nowhere-at-all: no such folder"),
+        ("train splats demo --device cuda", 1, "no CUDA device"),
+        ("resume nowhere", 1, "nowhere: not a run folder"),
+        ("evaluate nowhere", 1, "not a run folder"),
+        ("render nowhere -o x.mp4", 1, "not a run folder"),
+        ("export nowhere -o x.ply", 1, "not a run folder"),
+    ],
+)
+def test_mistakes_get_one_clear_message(words, status, expected, capsys, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, text = failing(words, capsys)
+    assert (code, expected in text) == (status, True), text
+    assert "Traceback" not in text
+
+
+def test_nearest_scene(capsys, tmp_path):
+    (tmp_path / "garden").mkdir()
+    code, text = failing(f"train splats {tmp_path}/gadren", capsys)
+    assert code == 1 and f"did you mean {tmp_path}/garden?" in text
+
+
+def test_a_used_folder_is_never_written_to(capsys, tmp_path):
+    (tmp_path / "scene").mkdir()
+    run = new_run(tmp_path / "run", steps=3)
+    before = {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
+    code, text = failing(f"train splats {tmp_path}/scene --out {run.folder}", capsys)
+    assert code == 1 and f"fieldbench resume {run.folder}" in text
+    assert before == {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("command", ["resume {}", "evaluate {}", "render {} -o x.mp4", "export {} -o x.ply"])
+def test_a_run_folder_of_another_method(capsys, tmp_path, command):
+    run = new_run(tmp_path / "run", steps=2)
+    for _ in train_run(session(run), targets):
+        pass
+    config = run.folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "method": "nerf"}))
+    before = {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
+    code, text = failing(command.format(run.folder), capsys)
+    assert code == 1 and "method 'nerf': unknown; this version has: splats" in text and "config.json" in text
+    assert before == {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
+
+
+def test_debug_shows_where(capsys, tmp_path):
+    with pytest.raises(FileNotFoundError, match="not a run folder"):
+        cli.main(["resume", str(tmp_path), "--debug"])
+
+
+def test_train_py_takes_the_same_words_and_has_no_viewer(capsys):
+    code, text = failing("splats demo --view web", capsys, train_main)
+    assert code == 2 and "python train.py has no viewer" in text
+    code, text = failing("--steps 3 splts demo", capsys, train_main)
+    assert code == 2 and "did you mean splats" in text
+    options = parse_train(["--steps", "3", "splats", "demo"], "python train.py")
+    assert (options.method, options.scene, options.steps) == ("splats", "demo", 3)
+
+
+def test_errors_become_messages_and_other_exceptions_do_not(capsys):
+    def fail(error):
+        def command():
+            raise error
+
+        return command
+
+    assert run_command(fail(OSError(28, "checkpoint of step 3 not written; free 5 MB")), debug=False) == 1
+    assert capsys.readouterr().err.startswith("error: checkpoint of step 3 not written; free 5 MB\n")
+    assert run_command(fail(FileNotFoundError(2, "No such file or directory", "a.json")), debug=False) == 1
+    assert "a.json" in capsys.readouterr().err
+    assert run_command(fail(KeyboardInterrupt()), debug=False) == 130
+    with pytest.raises(AssertionError):
+        run_command(fail(AssertionError("a mistake of ours")), debug=False)
+
+
+@pytest.mark.parametrize("text", ["800", "axb", "0x5", "800x600x3", "-1x5"])
+def test_picture_size(text):
+    assert cli.picture_size("800x600") == (800, 600)
+    with pytest.raises(ValueError, match="expected WIDTHxHEIGHT"):
+        cli.picture_size(text)
