@@ -20,7 +20,7 @@ from scenes.scene import Pixels, Scene, View, ViewBatch
 
 def unit_float(plane: Tensor) -> Tensor:
     """Bytes to float32 in [0, 1], any shape."""
-    return plane.to(torch.float32).mul_(1.0 / 255.0)
+    return plane.to(torch.float32).div_(255.0)
 
 
 def composite(pixels: Pixels, background_srgb: Tensor) -> Tensor:

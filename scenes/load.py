@@ -105,8 +105,21 @@ def read_capture(root: Path, working_size: int) -> Capture:
         f"{root}: no scene found in this folder. Looked for {TRIO['train']} (Blender), transforms.json "
         "(nerfstudio, "
         f"instant-ngp), a COLMAP model (cameras and images, .bin or .txt) in {', '.join(MODEL_FOLDERS)}, and "
-        "poses_bounds.npy (LLFF). Photos alone need camera poses first: run COLMAP on them"
+        f"poses_bounds.npy (LLFF). {scenes_below(root)}"
     )
+
+
+def scenes_below(root: Path) -> str:
+    """A sentence naming the subfolders that are scenes, or saying what to do without any."""
+    marks = (TRIO["train"], "transforms.json", "poses_bounds.npy")
+    below = [
+        folder.name
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and (any((folder / mark).is_file() for mark in marks) or find_model(folder))
+    ]
+    if below:
+        return f"There are scenes in its subfolders: {', '.join(below[:20])}"
+    return "Photos alone need camera poses first: run COLMAP on them"
 
 
 def nearest_folders(path: Path) -> str:

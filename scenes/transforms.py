@@ -143,8 +143,9 @@ def frame_lens(frame: Frame, size: tuple[int, int], where: str) -> Lens:
 def frame_distortion(frame: Frame, where: str) -> tuple[str, tuple[float, ...]]:
     """The distortion model and its parameters in COLMAP's order."""
     for key in OTHER_LENSES:
-        if frame.get(key):
-            raise ValueError(f"{where}: {key} = {frame[key]!r}: {UNREAD_MODEL}")
+        value = frame.get(key)
+        if any(value) if isinstance(value, list) else value:
+            raise ValueError(f"{where}: {key} = {value!r}: {UNREAD_MODEL}")
     model = str(frame.get("camera_model", "")).upper()
     fisheye = model in FISHEYE_MODELS or bool(frame.get("is_fisheye"))
     if not fisheye and model not in PERSPECTIVE_MODELS:
