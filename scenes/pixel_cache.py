@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import sys
 import tempfile
 import threading
@@ -47,7 +48,7 @@ class PixelCache:
     def __init__(self, root: Path, memory_budget: int, folder: Path | None = None) -> None:
         self.root = root
         self.memory_budget = memory_budget
-        self.folders = [folder] if folder else [root / ".fieldbench_cache", user_folder(root)]
+        self.folders = [folder] if folder else default_folders(root)
         self.kept: OrderedDict[Recipe, Pixels] = OrderedDict()
         self.bytes_kept = 0
         self.lock = threading.Lock()
@@ -114,6 +115,12 @@ class PixelCache:
 def byte_count(pixels: Pixels) -> int:
     """Bytes that a picture holds in memory."""
     return sum(plane.numel() for plane in (pixels.rgb_srgb, pixels.alpha, pixels.mask) if plane is not None)
+
+
+def default_folders(root: Path) -> list[Path]:
+    """Where reduced pictures may go, best first. A folder marked read-only is left alone even by those who could."""
+    marked_read_only = root.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) == 0
+    return [user_folder(root)] if marked_read_only else [root / ".fieldbench_cache", user_folder(root)]
 
 
 def user_folder(root: Path) -> Path:

@@ -132,6 +132,16 @@ def test_a_scene_folder_that_cannot_be_written_falls_to_the_users(
     assert same(PixelCache(tmp_path / "scene", 0).load(recipe), pixels)
 
 
+def test_a_scene_folder_marked_read_only_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    (tmp_path / "scene").mkdir()
+    recipe = make_recipe(tmp_path / "scene")
+    (tmp_path / "scene").chmod(0o555)  # root could still write
+    PixelCache(tmp_path / "scene", 0).load(recipe)
+    assert [path.name for path in (tmp_path / "scene").iterdir()] == ["a.png"]
+    assert len(list((tmp_path / "home").rglob("*.png"))) == 1
+
+
 def test_several_threads_read_the_same(tmp_path: Path) -> None:
     recipes = [make_recipe(tmp_path, f"{i}.png", seed=i) for i in range(4)]
     truth = [develop(recipe) for recipe in recipes]
