@@ -118,7 +118,7 @@ def byte_count(pixels: Pixels) -> int:
 
 
 def default_folders(root: Path) -> list[Path]:
-    """Where reduced pictures may go, best first. A folder marked read-only is left alone even by those who could."""
+    """Where reduced pictures may go, best first; a folder marked read-only is left alone even by root."""
     marked_read_only = root.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) == 0
     return [user_folder(root)] if marked_read_only else [root / ".fieldbench_cache", user_folder(root)]
 
