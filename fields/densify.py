@@ -107,7 +107,9 @@ def relocate_and_grow(
     copies = torch.bincount(drawn, minlength=n)
 
     source = torch.arange(max(grown, n), device=opacity.device)
-    source[torch.cat([torch.nonzero(dead)[:, 0], torch.arange(n, max(grown, n), device=opacity.device)])] = drawn
+    source[torch.cat([torch.nonzero(dead)[:, 0], torch.arange(n, max(grown, n), device=opacity.device)])] = (
+        drawn
+    )
     touched = copies > 0
     count = (copies + 1).clamp(max=MAX_COPIES)
     new_opacity, ratio = share_density(opacity.double(), count)

@@ -49,7 +49,12 @@ class Splats(nn.Module):
     step: Tensor
 
     def __init__(
-        self, config: SplatsConfig, tensors: Mapping[str, Tensor], *, seed: int = 0, steps: int = PUBLISHED_STEPS
+        self,
+        config: SplatsConfig,
+        tensors: Mapping[str, Tensor],
+        *,
+        seed: int = 0,
+        steps: int = PUBLISHED_STEPS,
     ) -> None:
         super().__init__()
         self.config, self.seed, self.steps = config, seed, steps
@@ -57,7 +62,9 @@ class Splats(nn.Module):
             setattr(self, name, nn.Parameter(tensors[name].detach().clone()))
         n = len(tensors["means"])
         if n == 0:
-            raise ValueError("splats: the model has no Gaussians left; start again with a lower prune_opacity or a larger scene")
+            raise ValueError(
+                "splats: the model has no Gaussians left; start again with a lower prune_opacity or a larger scene"
+            )
         zeros = torch.zeros(n)
         for name in ("gradient_sum", "views_seen"):
             self.register_buffer(name, tensors.get(name, zeros).clone())
@@ -68,7 +75,9 @@ class Splats(nn.Module):
         self._absolute: Tensor | None = None
 
     @staticmethod
-    def from_scene(scene: Scene, config: SplatsConfig, *, seed: int = 0, steps: int = PUBLISHED_STEPS) -> Splats:
+    def from_scene(
+        scene: Scene, config: SplatsConfig, *, seed: int = 0, steps: int = PUBLISHED_STEPS
+    ) -> Splats:
         """An untrained model at the scene's points, or at random in its bounds."""
         mcmc = config.densify == "mcmc"
         cloud = initial_cloud(
@@ -110,7 +119,9 @@ class Splats(nn.Module):
     @torch.no_grad()
     def render(self, camera: Camera, channels: Set[str], settings: Settings) -> Frame:
         """See `Renderable`; over the scene's background."""
-        degree = min(int(settings.get("harmonics degree", self.config.sh_degree)), self.degree_at(int(self.step)))
+        degree = min(
+            int(settings.get("harmonics degree", self.config.sh_degree)), self.degree_at(int(self.step))
+        )
         drawn = rasterize(
             self.cloud(),
             camera,
@@ -124,7 +135,9 @@ class Splats(nn.Module):
         unknown = channels - found.keys()
         if unknown:
             raise ValueError(f"splats: no channel {sorted(unknown)}; there are {sorted(found)}")
-        return Frame({name: picture for name, picture in found.items() if name in channels and picture is not None})
+        return Frame(
+            {name: picture for name, picture in found.items() if name in channels and picture is not None}
+        )
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -284,7 +297,9 @@ class Splats(nn.Module):
 
         cloud = GaussianCloud(*(t.detach().cpu() for t in self._rows().values()))
         written = write_splat_ply(
-            path, transform_gaussians(cloud, torch.linalg.inv(world_from_input.double())), antialiased=self.config.antialiased
+            path,
+            transform_gaussians(cloud, torch.linalg.inv(world_from_input.double())),
+            antialiased=self.config.antialiased,
         )
         return f"{path}: {written} Gaussians, degree {cloud.degree}, in input coordinates"
 

@@ -58,7 +58,9 @@ class Scene:
 def make_scene(gaussians: int, width: int, height: int) -> Scene:
     """`gaussians` random Gaussians seen at width x height, seed 0."""
     g = torch.Generator().manual_seed(0)
-    means = (torch.rand(gaussians, 3, generator=g) - torch.tensor([0.5, 0.5, -1.0])) * torch.tensor([4.0, 3.0, 3.0])
+    means = (torch.rand(gaussians, 3, generator=g) - torch.tensor([0.5, 0.5, -1.0])) * torch.tensor(
+        [4.0, 3.0, 3.0]
+    )
     quaternions = torch.randn(gaussians, 4, generator=g)
     log_scales = 0.5 * torch.randn(gaussians, 3, generator=g) - 4.1
     logits = torch.randn(gaussians, generator=g)
@@ -100,7 +102,9 @@ def bench_blend(scene: Scene, limits: peak.Peak, repeats: int) -> Row:
         colours = harmonics(scene.dc, scene.rest, scene.parameters[0], 3)
     tiles = tile(projected, lens.width, lens.height)
 
-    def run(centres: Tensor, factors: Tensor, opacities: Tensor, features: Tensor, background: Tensor) -> Tensor:
+    def run(
+        centres: Tensor, factors: Tensor, opacities: Tensor, features: Tensor, background: Tensor
+    ) -> Tensor:
         splats = projected._replace(centres=centres, factors=factors, opacities=opacities)
         return blend(splats, features, tiles, lens.width, lens.height, background).image
 
@@ -146,7 +150,9 @@ def bench(gaussians: int, width: int, height: int, repeats: int) -> tuple[list[R
         list(scene.parameters),
         repeats,
     )
-    shading = time_both(lambda dc, rest, d: harmonics(dc, rest, d, 3), [scene.dc, scene.rest, scene.parameters[0]], repeats)
+    shading = time_both(
+        lambda dc, rest, d: harmonics(dc, rest, d, 3), [scene.dc, scene.rest, scene.parameters[0]], repeats
+    )
     with torch.no_grad():
         projected = project(*scene.parameters, scene.pose, scene.lens)
     instances = len(tile(projected, width, height).gaussians)
@@ -205,7 +211,11 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":")[1].strip()
+            for line in cpuinfo.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         model = names[0] if names else model
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{model}, {capability}, {torch.get_num_threads()} threads, torch {torch.__version__}"

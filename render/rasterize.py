@@ -51,14 +51,13 @@ def rasterize(
     """
     if camera.projection != "perspective":
         raise ValueError("rasterize: splats need a perspective camera, got an orthographic one")
-    device = cloud.means.device
     lens = Lens(camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height)
     projected = project(
         cloud.means,
         cloud.quaternions,
         cloud.log_scales,
         cloud.opacity_logits,
-        camera.camera_from_world.to(device),
+        camera.camera_from_world.to(cloud.means),
         lens,
         eps2d=eps2d,
         antialiased=antialiased,
@@ -66,7 +65,7 @@ def rasterize(
     if projected.centres.requires_grad:
         projected.centres.retain_grad()
     visible = projected.extents[:, 0] > 0
-    view = cloud.means - camera.centre.to(device)
+    view = cloud.means - camera.centre.to(cloud.means)
     features = [harmonics(cloud.dc, cloud.rest, view, cloud.degree if degree is None else degree, mask=visible)]
     if "depth" in channels:
         features.append(projected.depths[:, None])

@@ -29,7 +29,9 @@ def harmonics(
     """
     sizes = check_shapes(dc=(dc, "N 3"), rest=(rest, "N R 3"), directions=(directions, "N 3"))
     if not 0 <= degree <= 4 or (degree + 1) ** 2 - 1 > sizes["R"]:
-        raise ValueError(f"degree: {degree} needs {(degree + 1) ** 2 - 1} higher coefficients (at most degree 4), got {sizes['R']}")
+        raise ValueError(
+            f"degree: {degree} needs {(degree + 1) ** 2 - 1} higher coefficients (at most degree 4), got {sizes['R']}"
+        )
     if mask is not None:
         check_shapes(mask=(mask, "N"), dc=(dc, "N 3"))
     match choose_backend(dc, backend):

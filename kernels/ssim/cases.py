@@ -13,7 +13,10 @@ def pair(height: int, width: int, channels: int, seed: int = 0) -> dict[str, Ten
     g = torch.Generator().manual_seed(seed)
     ramp = torch.linspace(0, 1, max(width, 1))[None, :, None].expand(height, width, channels)
     target = (0.6 * ramp + 0.4 * torch.rand(height, width, channels, generator=g)).contiguous()
-    return {"image": (target + 0.2 * torch.randn(height, width, channels, generator=g)).clamp(0, 1), "target": target}
+    return {
+        "image": (target + 0.2 * torch.randn(height, width, channels, generator=g)).clamp(0, 1),
+        "target": target,
+    }
 
 
 def cases() -> dict[str, dict[str, Tensor]]:
