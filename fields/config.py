@@ -23,7 +23,7 @@ class SplatsConfig:
     """Published steps between raising the degree in use by one."""
     max_gaussians: int = 100_000
     """Budget: the number of Gaussians never exceeds it."""
-    random_points: int = 10_000
+    random_points: int = 30_000
     """Gaussians to start from when the scene has no point cloud."""
     antialiased: bool = False
     """Compensate opacity for the screen-space low-pass filter (Mip-Splatting)."""
@@ -52,7 +52,7 @@ class SplatsConfig:
     densify_every: int = 100
     """Steps between densifications; not scaled, gradients need that many views."""
     gradient_threshold: float = 2e-4
-    """Mean gradient of the screen position (normalised device coordinates) above which a Gaussian is cloned or split."""
+    """Mean gradient of the screen position (normalised device coordinates) above which a Gaussian grows."""
     absolute_gradients: bool = False
     """Sum absolute gradients over pixels instead (AbsGS); thresholds of 6e-4 to 8e-4 suit it."""
     clone_below: float = 0.01
@@ -62,7 +62,7 @@ class SplatsConfig:
     prune_scale: float = 0.1
     """After the first opacity reset, Gaussians larger than this, in scene extents, are removed."""
     reset_every: int = 3000
-    """Published steps between opacity resets (default strategy)."""
+    """Steps between opacity resets (default strategy), while densification lasts; not scaled."""
     mcmc_growth: float = 0.05
     """MCMC: growth of the number of Gaussians a densification."""
     mcmc_noise: float = 5e5

@@ -107,9 +107,7 @@ def relocate_and_grow(
     copies = torch.bincount(drawn, minlength=n)
 
     source = torch.arange(max(grown, n), device=opacity.device)
-    source[torch.cat([torch.nonzero(dead)[:, 0], torch.arange(n, max(grown, n), device=opacity.device)])] = (
-        drawn
-    )
+    source[torch.cat([torch.nonzero(dead)[:, 0], torch.arange(n, max(grown, n), device=opacity.device)])] = drawn
     touched = copies > 0
     count = (copies + 1).clamp(max=MAX_COPIES)
     new_opacity, ratio = share_density(opacity.double(), count)
@@ -127,9 +125,9 @@ def relocate_and_grow(
 def share_density(opacity: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Opacity and scale factor for `count` coincident copies that look like one Gaussian of `opacity` [N] float64.
 
-    opacity' = 1 - (1 - opacity)^(1 / count), scale' / scale = opacity / sum_k C(count, k) (-1)^(k-1) opacity'^k / sqrt(k),
+    opacity' = 1 - (1 - opacity)^(1 / count), and
+    scale' / scale = opacity / sum_k C(count, k) (-1)^(k-1) opacity'^k / sqrt(k),
     the hockey-stick form of the paper's double sum.
-    """
     new = 1 - (1 - opacity).pow(1 / count)
     total = torch.zeros_like(new)
     binomial = torch.ones_like(new)

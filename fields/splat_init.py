@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from render.camera import project_points
@@ -19,8 +19,8 @@ CARVING_VIEWS = 24
 def initial_cloud(
     scene: Scene, *, degree: int, most: int, random_points: int, opacity: float, scale: float, seed: int
 ) -> GaussianCloud:
-    """At most `most` isotropic Gaussians of opacity `opacity`, as large as `scale` times the root mean square distance to
-    the three nearest neighbours. A scene without a point cloud gets `random_points` in its bounds.
+    """At most `most` isotropic Gaussians of opacity `opacity`, as large as `scale` times the root mean square distance
+    to the three nearest neighbours. A scene without a point cloud gets `random_points` in its bounds.
     """
     generator = torch.Generator().manual_seed(seed)
     points = scene.points or random_cloud(scene, min(random_points, most), generator)
@@ -48,7 +48,7 @@ def neighbour_distance(xyz: Tensor, fallback: float) -> Tensor:
     k = min(4, len(xyz))
     if k < 2:
         return torch.full((len(xyz),), fallback)
-    distance, _ = cKDTree(xyz.numpy()).query(xyz.numpy(), k=k)
+    distance, _ = KDTree(xyz.numpy()).query(xyz.numpy(), k=k)
     squared = torch.from_numpy(distance[:, 1:] ** 2).mean(dim=1)
     return squared.clamp(min=1e-7).sqrt().float()
 
@@ -78,7 +78,7 @@ def random_cloud(scene: Scene, count: int, generator: torch.Generator) -> PointC
 
 
 def inside_hull(xyz: Tensor, views: list[View]) -> Tensor:
-    """[P] bool: inside the silhouette (alpha above one half) of every view that has alpha and the point in its frame."""
+    """[P] bool: inside the silhouette (alpha over one half) of every view that has alpha and the point in its frame."""
     inside = torch.ones(len(xyz), dtype=torch.bool)
     for view in views:
         alpha = view.load().alpha

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,7 @@ class Splats(nn.Module):
         self._absolute: Tensor | None = None
 
     @staticmethod
-    def from_scene(
-        scene: Scene, config: SplatsConfig, *, seed: int = 0, steps: int = PUBLISHED_STEPS
-    ) -> Splats:
+    def from_scene(scene: Scene, config: SplatsConfig, *, seed: int = 0, steps: int = PUBLISHED_STEPS) -> Splats:
         """An untrained model at the scene's points, or at random in its bounds."""
         mcmc = config.densify == "mcmc"
         cloud = initial_cloud(
@@ -114,14 +113,12 @@ class Splats(nn.Module):
 
     def cloud(self) -> GaussianCloud:
         """The Gaussians, with gradients."""
-        return GaussianCloud(*(getattr(self, name) for name in ROWS))
+        return GaussianCloud(**{name: getattr(self, name) for name in ROWS})
 
     @torch.no_grad()
     def render(self, camera: Camera, channels: Set[str], settings: Settings) -> Frame:
         """See `Renderable`; over the scene's background."""
-        degree = min(
-            int(settings.get("harmonics degree", self.config.sh_degree)), self.degree_at(int(self.step))
-        )
+        degree = min(int(settings.get("harmonics degree", self.config.sh_degree)), self.degree_at(int(self.step)))
         drawn = rasterize(
             self.cloud(),
             camera,
@@ -135,9 +132,7 @@ class Splats(nn.Module):
         unknown = channels - found.keys()
         if unknown:
             raise ValueError(f"splats: no channel {sorted(unknown)}; there are {sorted(found)}")
-        return Frame(
-            {name: picture for name, picture in found.items() if name in channels and picture is not None}
-        )
+        return Frame({name: picture for name, picture in found.items() if name in channels and picture is not None})
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -146,7 +141,7 @@ class Splats(nn.Module):
         degree = self.degree_at(step)
         cloud = self.cloud()
         if degree == 0:  # the higher coefficients then have no gradient at all, and the optimiser skips them
-            cloud = GaussianCloud(*(getattr(cloud, name) for name in ROWS[:-1]), self.rest.detach())
+            cloud = replace(cloud, rest=self.rest.detach())
         self._absolute = torch.zeros(len(cloud), 2) if self.config.absolute_gradients else None
         drawn = rasterize(
             cloud,
@@ -228,7 +223,7 @@ class Splats(nn.Module):
         if step > stop:
             return None
         self._collect()
-        reset_every = max(1, self.scaled(config.reset_every))
+        reset_every = config.reset_every
         if step % reset_every == 0 and step < stop:
             return densify.reset_opacity(self._rows(), ceiling=2 * config.prune_opacity)
         if step <= self.scaled(config.densify_start) or step % config.densify_every != 0:
@@ -247,7 +242,7 @@ class Splats(nn.Module):
         rows = len(self.means) if edit is None else len(edit.source)
         if rows == 0:
             raise RuntimeError(
-                f"step {step}: densification removed the last Gaussian; lower prune_opacity (now {config.prune_opacity}) "
+                f"step {step}: densification removed the last Gaussian; lower prune_opacity ({config.prune_opacity}) "
                 "or check that the poses fit the photos (`fieldbench doctor`)"
             )
         self.gradient_sum, self.views_seen = torch.zeros(rows), torch.zeros(rows)
@@ -288,14 +283,14 @@ class Splats(nn.Module):
         rotations = rotation_matrices(torch.nn.functional.normalize(self.quaternions, dim=1))
         root = rotations * self.log_scales.exp()[:, None, :]
         noise = torch.randn(self.means.shape, generator=generator)[..., None]
-        self.means += gate[:, None] * (root @ (root.transpose(1, 2) @ noise))[..., 0]
+        self.means.data += gate[:, None] * (root @ (root.transpose(1, 2) @ noise))[..., 0]
 
     def export(self, path: Path, world_from_input: Tensor) -> str:
         """Write a 3DGS PLY in the coordinates of the input files; returns a line that says what was written."""
         from render.sh_rotation import transform_gaussians
         from scenes.splat_ply import write_splat_ply
 
-        cloud = GaussianCloud(*(t.detach().cpu() for t in self._rows().values()))
+        cloud = GaussianCloud(**{name: rows.cpu() for name, rows in self._rows().items()})
         written = write_splat_ply(
             path,
             transform_gaussians(cloud, torch.linalg.inv(world_from_input.double())),

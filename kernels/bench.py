@@ -58,9 +58,7 @@ class Scene:
 def make_scene(gaussians: int, width: int, height: int) -> Scene:
     """`gaussians` random Gaussians seen at width x height, seed 0."""
     g = torch.Generator().manual_seed(0)
-    means = (torch.rand(gaussians, 3, generator=g) - torch.tensor([0.5, 0.5, -1.0])) * torch.tensor(
-        [4.0, 3.0, 3.0]
-    )
+    means = (torch.rand(gaussians, 3, generator=g) - torch.tensor([0.5, 0.5, -1.0])) * torch.tensor([4.0, 3.0, 3.0])
     quaternions = torch.randn(gaussians, 4, generator=g)
     log_scales = 0.5 * torch.randn(gaussians, 3, generator=g) - 4.1
     logits = torch.randn(gaussians, generator=g)
@@ -102,9 +100,7 @@ def bench_blend(scene: Scene, limits: peak.Peak, repeats: int) -> Row:
         colours = harmonics(scene.dc, scene.rest, scene.parameters[0], 3)
     tiles = tile(projected, lens.width, lens.height)
 
-    def run(
-        centres: Tensor, factors: Tensor, opacities: Tensor, features: Tensor, background: Tensor
-    ) -> Tensor:
+    def run(centres: Tensor, factors: Tensor, opacities: Tensor, features: Tensor, background: Tensor) -> Tensor:
         splats = projected._replace(centres=centres, factors=factors, opacities=opacities)
         return blend(splats, features, tiles, lens.width, lens.height, background).image
 
@@ -146,7 +142,9 @@ def bench(gaussians: int, width: int, height: int, repeats: int) -> tuple[list[R
     limits = peak.measure()
     scene, n = make_scene(gaussians, width, height), gaussians
     projecting = time_both(
-        lambda *p: torch.cat([o.reshape(n, -1) for o in project(*p, scene.pose, scene.lens)[:4]], dim=1),
+        lambda m, q, s, o: torch.cat(
+            [t.reshape(n, -1) for t in project(m, q, s, o, scene.pose, scene.lens)[:4]], dim=1
+        ),
         list(scene.parameters),
         repeats,
     )
@@ -212,9 +210,7 @@ def machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         names = [
-            line.split(":")[1].strip()
-            for line in cpuinfo.read_text().splitlines()
-            if line.startswith("model name")
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0] if names else model
     capability = torch.backends.cpu.get_cpu_capability()

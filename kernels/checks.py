@@ -9,7 +9,8 @@ def check_shapes(**arguments: tuple[Tensor, str]) -> dict[str, int]:
     """Check tensors against patterns such as `means=(means, "N 3")`; returns the sizes found for the names.
 
     A pattern is space-separated: a number must match exactly, a name must agree wherever it occurs.
-    Raises ValueError naming the argument, the pattern and the shape given; floating tensors must share dtype and device.
+    Raises ValueError naming the argument, the pattern and the shape given;
+    floating tensors must share dtype and device.
     """
     sizes: dict[str, int] = {}
     origin: dict[str, str] = {}

@@ -100,9 +100,7 @@ def build(source: Path, isa: str | None = None, folder: Path | None = None) -> P
         command = [*compiler, *arguments, f"-I{Path(__file__).parent}", str(source), "-o", private]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode != 0:
-            raise RuntimeError(
-                f"compiling {source.name} failed ({' '.join(command)}):\n{result.stderr[-4000:]}"
-            )
+            raise RuntimeError(f"compiling {source.name} failed ({' '.join(command)}):\n{result.stderr[-4000:]}")
         os.replace(private, target)
     finally:
         Path(private).unlink(missing_ok=True)
@@ -132,9 +130,7 @@ class NativeLibrary:
         return native(*(_to_c(function, a) for a in arguments), ctypes.c_int64(threads))
 
 
-def _to_c(
-    function: str, argument: Tensor | int | float | None
-) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_float:
+def _to_c(function: str, argument: Tensor | int | float | None) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_float:
     match argument:
         case Tensor():
             if not argument.is_contiguous() or argument.device.type != "cpu":

@@ -15,9 +15,7 @@ Inputs = Mapping[str, Tensor]
 Operator = Callable[..., Tensor | tuple[Tensor, ...]]
 
 
-def run(
-    operator: Operator, inputs: Inputs, differentiable: tuple[str, ...], seed: int = 0
-) -> dict[str, Tensor]:
+def run(operator: Operator, inputs: Inputs, differentiable: tuple[str, ...], seed: int = 0) -> dict[str, Tensor]:
     """Outputs and gradients of `operator(**inputs)` by name.
 
     Floating outputs are contracted with fixed random weights, so every gradient of `differentiable` inputs is compared.

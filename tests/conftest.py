@@ -1,4 +1,4 @@
-"""What all tests share: one thread a process (xdist runs several), and memory that is poisoned before a kernel writes it."""
+"""What all tests share: one thread a process (xdist runs several), and poisoned memory for the kernels' tests."""
 
 import pytest
 import torch
@@ -8,9 +8,7 @@ torch.set_num_threads(1)
 
 def poison(tensor):
     """Fill fresh memory with NaN, or with a value no index can have."""
-    return tensor.fill_(
-        float("nan") if tensor.is_floating_point() else 0 if tensor.dtype == torch.bool else -77
-    )
+    return tensor.fill_(float("nan") if tensor.is_floating_point() else 0 if tensor.dtype == torch.bool else -77)
 
 
 @pytest.fixture(autouse=True)

@@ -56,7 +56,7 @@ def blend(
     expected = -(-width // TILE) * -(-height // TILE) + 1
     if len(tiles.starts) != expected:
         raise ValueError(
-            f"tiles: made for another picture size; a {width}x{height} picture has {expected - 1} tiles, got {len(tiles.starts) - 1}"
+            f"tiles: made for another picture; {width}x{height} has {expected - 1} tiles, got {len(tiles.starts) - 1}"
         )
     arguments = (projected, features, tiles, width, height, background, absolute_gradients)
     match choose_backend(features, backend):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kernels.project import Lens, Projected, reference
+from kernels.project import Lens, reference
 from kernels.project.cases import LENS, pose, random_cloud
 
 DIFFERENTIABLE = ("centres", "factors", "opacities", "features", "background")

@@ -35,9 +35,7 @@ class _Blend(torch.autograd.Function):
         inputs = tuple(t.contiguous() for t in (centres, factors, opacities, extents, features, background))
         (n, channels), (width, height) = features.shape, size
         image, alpha = torch.empty(height, width, channels), torch.empty(height, width)
-        LIBRARY.call(
-            "blend_forward", *inputs, tiles.gaussians, tiles.starts, n, channels, width, height, image, alpha
-        )
+        LIBRARY.call("blend_forward", *inputs, tiles.gaussians, tiles.starts, n, channels, width, height, image, alpha)
         ctx.save_for_backward(*inputs, *tiles, alpha)
         ctx.absolute_gradients = absolute_gradients
         return image, alpha

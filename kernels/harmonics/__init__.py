@@ -23,8 +23,8 @@ def harmonics(
 ) -> Tensor:
     """Colours [N, 3] = max(0, 1/2 + sum of coefficients times basis), with no gradient where clamped.
 
-    dc: [N, 3] coefficients of band 0; rest: [N, K - 1, 3] of the higher bands, of which those up to `degree` (0 to 4) are
-    used. directions: [N, 3] of any length, normalised here, so the gradient reaches what they were made from; a
+    dc: [N, 3] coefficients of band 0; rest: [N, K - 1, 3] of the higher bands, of which those up to `degree` (0 to 4)
+    are used. directions: [N, 3] of any length, normalised here, so the gradient reaches what they were made from; a
     direction of length zero leaves only band 0. mask: [N] bool or None; other rows are 0 without gradients.
     """
     sizes = check_shapes(dc=(dc, "N 3"), rest=(rest, "N R 3"), directions=(directions, "N 3"))

@@ -15,9 +15,7 @@ LIBRARY = NativeLibrary(Path(__file__).with_name("cpu.cpp"))
 
 class _Harmonics(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, dc: Tensor, rest: Tensor, directions: Tensor, degree: int, mask: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, dc: Tensor, rest: Tensor, directions: Tensor, degree: int, mask: Tensor | None) -> Tensor:
         dc, rest, directions = dc.contiguous(), rest.contiguous(), directions.contiguous()
         colours = torch.empty_like(dc)
         stride = 3 * rest.shape[1]

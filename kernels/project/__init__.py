@@ -57,7 +57,7 @@ def project(
 ) -> Projected:
     """Project N Gaussians and cull those that cannot show.
 
-    means [N, 3] world; quaternions [N, 4] wxyz, any length; log_scales [N, 3] natural logarithms of standard deviations;
+    means [N, 3] world; quaternions [N, 4] wxyz, any length; log_scales [N, 3] logarithms of standard deviations;
     opacity_logits [N]; camera_from_world [4, 4] rigid (data, without gradient).
     eps2d: variance in pixels^2 added on screen; with `antialiased` opacity is multiplied by
     sqrt(det before / det after), floored at 0.005 (Yu et al. 2024).

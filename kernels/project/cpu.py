@@ -16,9 +16,7 @@ LIBRARY = NativeLibrary(Path(__file__).with_name("cpu.cpp"))
 
 class _Project(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, means: Tensor, quaternions: Tensor, log_scales: Tensor, logits: Tensor, *view: Any
-    ) -> Any:
+    def forward(ctx: Any, means: Tensor, quaternions: Tensor, log_scales: Tensor, logits: Tensor, *view: Any) -> Any:
         pose, lens, antialiased = view
         parameters = tuple(p.contiguous() for p in (means, quaternions, log_scales, logits))
         n = len(means)
@@ -35,9 +33,7 @@ class _Project(torch.autograd.Function):
         incoming = tuple(g.contiguous() for g in gradients[:4])
         outgoing = tuple(torch.empty_like(p) for p in parameters)
         n = len(parameters[0])
-        LIBRARY.call(
-            "project_backward", *parameters, pose, lens, ctx.antialiased, n, extents, *incoming, *outgoing
-        )
+        LIBRARY.call("project_backward", *parameters, pose, lens, ctx.antialiased, n, extents, *incoming, *outgoing)
         return *outgoing, None, None, None
 
 
@@ -54,6 +50,4 @@ def project(
     """See `kernels.project.project`."""
     pose = camera_from_world.to(torch.float32).contiguous()
     numbers = torch.tensor([*lens, eps2d], dtype=torch.float32)
-    return Projected(
-        *_Project.apply(means, quaternions, log_scales, opacity_logits, pose, numbers, int(antialiased))
-    )
+    return Projected(*_Project.apply(means, quaternions, log_scales, opacity_logits, pose, numbers, int(antialiased)))

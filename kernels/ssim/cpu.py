@@ -27,9 +27,7 @@ class _Ssim(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         image, target, partials = ctx.saved_tensors
         outgoing = torch.empty_like(image)
-        LIBRARY.call(
-            "ssim_backward", image, target, partials, gradients[0].contiguous(), *image.shape, outgoing
-        )
+        LIBRARY.call("ssim_backward", image, target, partials, gradients[0].contiguous(), *image.shape, outgoing)
         return outgoing, None
 
 

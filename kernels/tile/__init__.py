@@ -20,7 +20,7 @@ class Tiles(NamedTuple):
     gaussians: [M] int32, Gaussian of each instance; the instances of tile t are starts[t] : starts[t + 1], sorted by
     depth, ties by Gaussian index. Tiles are numbered row by row. starts: [T + 1] int64.
     slots: [M] int32, positions in `gaussians` of the instances of Gaussian n at slot_starts[n] : slot_starts[n + 1],
-    with slot_starts [N + 1] int64: gradients are summed along it in one fixed order, so results do not depend on threads.
+    with slot_starts [N + 1] int64: gradients are summed along it in one fixed order, whatever the threads.
     """
 
     gaussians: Tensor

@@ -21,9 +21,7 @@ def tile(projected: Projected, width: int, height: int) -> Tiles:
     starts = torch.empty(columns * rows + 1, dtype=torch.int64)
     slot_starts = torch.empty(n + 1, dtype=torch.int64)
     job = torch.empty(1, dtype=torch.int64)
-    total = LIBRARY.call(
-        "tile_count", centres, factors, depths, extents, n, columns, rows, starts, slot_starts, job
-    )
+    total = LIBRARY.call("tile_count", centres, factors, depths, extents, n, columns, rows, starts, slot_starts, job)
     if total >= 2**31:
         LIBRARY.call("tile_emit", centres, factors, extents, columns, rows, int(job), slot_starts, None, None)
         raise OverflowError(

@@ -52,13 +52,9 @@ def test_a_needle_keeps_its_width():
     case = random_cloud(200, seed=21)
     case["log_scales"][:, 0], case["log_scales"][:, 1:] = 1.5, -10.0
     single = project(**case, camera_from_world=pose(), lens=LENS, backend="cpu")
-    double = reference.project(
-        **to_double(case), camera_from_world=pose(), lens=LENS, eps2d=0.3, antialiased=False
-    )
+    double = reference.project(**to_double(case), camera_from_world=pose(), lens=LENS, eps2d=0.3, antialiased=False)
     shows = double.extents[:, 0] > 0
-    error = (single.factors.double() - double.factors)[shows].abs() / double.factors[shows].norm(
-        dim=1, keepdim=True
-    )
+    error = (single.factors.double() - double.factors)[shows].abs() / double.factors[shows].norm(dim=1, keepdim=True)
     assert shows.sum() > 50 and float(error.max()) < 1e-4
 
 
@@ -143,9 +139,7 @@ def projected_of(inputs):
 @pytest.mark.parametrize("name", BLEND)
 def test_blend_matches_the_reference(name):
     case = BLEND[name]
-    assert_matches_reference(
-        composite(case, "cpu"), composite(case, "reference"), case.inputs, BLEND_DIFFERENTIABLE
-    )
+    assert_matches_reference(composite(case, "cpu"), composite(case, "reference"), case.inputs, BLEND_DIFFERENTIABLE)
 
 
 def test_blend_gradients_are_the_derivatives():
@@ -155,9 +149,7 @@ def test_blend_gradients_are_the_derivatives():
     operator = composite(case, "reference")
     names = BLEND_DIFFERENTIABLE
     leaves = [inputs[name].requires_grad_() for name in names]
-    assert torch.autograd.gradcheck(
-        lambda *x: operator(**{**inputs, **dict(zip(names, x, strict=True))}), leaves
-    )
+    assert torch.autograd.gradcheck(lambda *x: operator(**{**inputs, **dict(zip(names, x, strict=True))}), leaves)
 
 
 def test_exact_lists_and_box_lists_give_the_same_picture():
@@ -213,5 +205,5 @@ def test_non_contiguous_inputs():
 def test_tiles_of_another_size_are_refused():
     case = BLEND["3 channels"]
     lists = tile(projected_of(case.inputs), 32, 32)
-    with pytest.raises(ValueError, match="another picture size"):
+    with pytest.raises(ValueError, match="another picture"):
         blend(projected_of(case.inputs), case.inputs["features"], lists, 64, 48, case.inputs["background"])
