@@ -128,6 +128,7 @@ def share_density(opacity: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     opacity' = 1 - (1 - opacity)^(1 / count), and
     scale' / scale = opacity / sum_k C(count, k) (-1)^(k-1) opacity'^k / sqrt(k),
     the hockey-stick form of the paper's double sum.
+    """
     new = 1 - (1 - opacity).pow(1 / count)
     total = torch.zeros_like(new)
     binomial = torch.ones_like(new)
