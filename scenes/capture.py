@@ -75,23 +75,18 @@ def clean_pose(matrix: Matrix, where: str) -> Matrix:
     if matrix.shape not in ((3, 4), (4, 4)):
         raise ValueError(f"{where}: the pose must be a 3x4 or 4x4 matrix, got shape {matrix.shape}")
     if not np.isfinite(matrix).all():
-        raise ValueError(
-            f"{where}: the pose contains NaN or infinity; repair it or take this view out of the file"
-        )
+        raise ValueError(f"{where}: the pose contains NaN or infinity; repair it or take this view out of the file")
     pose = np.eye(4)
     pose[:3, 3] = matrix[:3, 3]
     u, singular, vt = np.linalg.svd(matrix[:3, :3])
     if singular[2] <= 0.99 * singular[0] or singular[2] < 1e-12:
         raise ValueError(
             f"{where}: the pose is no rotation (its axes are stretched by {singular.round(4).tolist()}); "
-            "repair it or "
-            "take this view out of the file"
+            "repair it or take this view out of the file"
         )
     pose[:3, :3] = u @ vt
     if np.linalg.det(pose[:3, :3]) < 0:
-        raise ValueError(
-            f"{where}: the pose mirrors the picture (determinant -1); flip one camera axis in the file"
-        )
+        raise ValueError(f"{where}: the pose mirrors the picture (determinant -1); flip one camera axis in the file")
     return pose
 
 
@@ -113,8 +108,7 @@ def fit_lens(lens: Lens, header: PictureHeader, upright: bool, image: Path) -> L
     if not same_shape(width, height, lens.width, lens.height):
         raise ValueError(
             f"{image}: the picture is {width}x{height} but its intrinsics are for {lens.width}x{lens.height}; "
-            "use the "
-            "pictures that were calibrated, or copies of them reduced without cropping"
+            "use the pictures that were calibrated, or copies of them reduced without cropping"
         )
     return lens.resized(width, height)
 
@@ -146,6 +140,5 @@ def refuse_duplicates(names: Iterable[str], what: str, source: Path) -> None:
     if twice:
         raise ValueError(
             f"{source}: {len(twice)} {what} occur more than once: {', '.join(twice[:10])}; every view needs a "
-            "picture "
-            "and a name of its own, so rename or remove the copies"
+            "picture and a name of its own, so rename or remove the copies"
         )

@@ -59,9 +59,7 @@ def model_points(folder: Path) -> tuple[Matrix, NDArray[np.uint8]] | None:
     """The finite points of the model in `folder`; None, with a warning, when there are none."""
     path = model_file(folder, "points3D")
     if path is None:
-        warnings.warn(
-            f"{folder}: the model has no points3D.bin or .txt; training starts at random", stacklevel=2
-        )
+        warnings.warn(f"{folder}: the model has no points3D.bin or .txt; training starts at random", stacklevel=2)
         return None
     xyz, rgb = read_points(path)
     finite = np.isfinite(xyz).all(axis=1)
@@ -93,8 +91,7 @@ def read_colmap(root: Path, working_size: int) -> Capture:
         if image.camera_id not in lenses:
             raise ValueError(
                 f"{images_path}: image {image.name} refers to camera {image.camera_id}, which "
-                f"{cameras_path.name} "
-                "does not have; export the model again so that both files belong together"
+                f"{cameras_path.name} does not have; export the model again so that both files belong together"
             )
         header, lens = headers[picture], lenses[image.camera_id]
         upright = choose_upright(header, (lens.width, lens.height), undecided=False)
@@ -116,9 +113,7 @@ def pose_of(image: RegisteredImage, source: Path) -> Matrix:
     """The image's pose, checked."""
     where = f"{source}: image {image.name}"
     if not np.linalg.norm(image.quaternion) > 0.0:  # so that NaN fails too
-        raise ValueError(
-            f"{where}: the rotation is {image.quaternion.tolist()}, NaN or zero; remove this image"
-        )
+        raise ValueError(f"{where}: the rotation is {image.quaternion.tolist()}, NaN or zero; remove this image")
     return clean_pose(image.world_from_camera(), where)
 
 
@@ -141,6 +136,5 @@ def locate_pictures(root: Path, model: Path, names: list[str], working_size: int
             return paired[best_size(full, working_size)]
     raise ValueError(
         f"{root}: none of the {len(names)} pictures that the COLMAP model names ({names[0]}, ...) was found; "
-        "put them "
-        f"in {root / 'images'}"
+        f"put them in {root / 'images'}"
     )

@@ -47,9 +47,7 @@ class RegisteredImage:
 
 def damaged(path: Path, what: str) -> ValueError:
     """The error of a file that is not what its name says."""
-    return ValueError(
-        f"{path}: {what}; the file is damaged or cut short, copy or export the COLMAP model again"
-    )
+    return ValueError(f"{path}: {what}; the file is damaged or cut short, copy or export the COLMAP model again")
 
 
 class Reader:
@@ -75,9 +73,7 @@ class Reader:
         """A u64 count of records of at least `smallest` bytes each, checked against what is left."""
         (number,) = self.take("Q")
         if number * smallest > len(self.data) - self.offset:
-            raise damaged(
-                self.path, f"it claims {number} entries, more than its {len(self.data)} bytes can hold"
-            )
+            raise damaged(self.path, f"it claims {number} entries, more than its {len(self.data)} bytes can hold")
         return number
 
     def skip(self, size: int) -> None:
@@ -141,9 +137,7 @@ def read_images(path: Path) -> list[RegisteredImage]:
     """images.bin or images.txt, sorted by name; ValueError when there is none or the file is damaged."""
     images = list(binary_images(path) if path.suffix == ".bin" else text_images(path))
     if not images:
-        raise ValueError(
-            f"{path}: the model has no registered images; run COLMAP's mapper again with more overlap"
-        )
+        raise ValueError(f"{path}: the model has no registered images; run COLMAP's mapper again with more overlap")
     return sorted(images, key=lambda image: image.name)
 
 

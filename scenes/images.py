@@ -46,8 +46,7 @@ def unreadable(path: Path, reason: object) -> ValueError:
     """The error of a damaged or foreign picture, with the remedy."""
     return ValueError(
         f"{path}: the picture cannot be decoded ({reason}); copy or export it again as 8-bit JPEG or PNG, or "
-        "take it "
-        "out of the scene"
+        "take it out of the scene"
     )
 
 

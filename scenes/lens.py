@@ -46,8 +46,7 @@ DISTORTION_COUNT = {
 """Numbers after the principal point, by model."""
 
 UNREAD_MODEL = (
-    "this camera model is not read here; undistort the photos with COLMAP's `image_undistorter`, which writes "
-    "PINHOLE "
+    "this camera model is not read here; undistort the photos with COLMAP's `image_undistorter`, which writes PINHOLE "
     "cameras, or calibrate again with one of " + ", ".join(DISTORTION_COUNT)
 )
 
@@ -81,8 +80,7 @@ class Lens:
         if not bool(torch.isfinite(numbers).all()) or self.fx <= 0 or self.fy <= 0:
             raise ValueError(
                 f"camera: intrinsics must be finite and focal lengths positive, got fx={self.fx}, "
-                f"fy={self.fy}, "
-                f"cx={self.cx}, cy={self.cy}, distortion={self.distortion}"
+                f"fy={self.fy}, cx={self.cx}, cy={self.cy}, distortion={self.distortion}"
             )
         if self.width < 1 or self.height < 1:
             raise ValueError(f"camera: size must be positive, got {self.width}x{self.height}")

@@ -80,7 +80,6 @@ def matching_pictures(root: Path, source: Path, count: int, working_size: int) -
         found = ", ".join(f"{len(pictures)} in {folder.name}" for folder, pictures in folders.items()) or "none"
         raise ValueError(
             f"{source}: it has {count} rows, one for each picture by sorted name, but the pictures found are: "
-            f"{found}. "
-            f"Put exactly those {count} pictures in {root / 'images'}"
+            f"{found}. Put exactly those {count} pictures in {root / 'images'}"
         )
     return fitting[best_size({folder: pictures[0] for folder, pictures in fitting.items()}, working_size)]

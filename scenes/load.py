@@ -98,14 +98,12 @@ def read_capture(root: Path, working_size: int) -> Capture:
     if partial_model is not None:
         raise ValueError(
             f"{partial_model}: an incomplete COLMAP model; both cameras and images (.bin or .txt) are needed, "
-            "export "
-            "the model again"
+            "export the model again"
         )
     raise ValueError(
         f"{root}: no scene found in this folder. Looked for {TRIO['train']} (Blender), transforms.json "
-        "(nerfstudio, "
-        f"instant-ngp), a COLMAP model (cameras and images, .bin or .txt) in {', '.join(MODEL_FOLDERS)}, and "
-        f"poses_bounds.npy (LLFF). {scenes_below(root)}"
+        "(nerfstudio, instant-ngp), a COLMAP model (cameras and images, .bin or .txt) in "
+        f"{', '.join(MODEL_FOLDERS)}, and poses_bounds.npy (LLFF). {scenes_below(root)}"
     )
 
 
@@ -136,16 +134,14 @@ def check_completeness(capture: Capture) -> None:
     present, missing = len(capture.photos), len(capture.missing)
     total = present + missing
     if missing:
-        message = (
-            f"{capture.source}: {missing} of its {total} pictures do not exist: {', '.join(capture.missing)}"
-        )
+        message = f"{capture.source}: {missing} of its {total} pictures do not exist"
         if 2 * present < total:
-            raise ValueError(f"{message}. Fewer than half are left; restore them or correct the names")
-        warnings.warn(f"{message}. The other {present} are used", stacklevel=3)
+            some = ", ".join(capture.missing[:20]) + (", ..." if missing > 20 else "")
+            raise ValueError(f"{message}: {some}. Fewer than half are left; restore them or correct the names")
+        warnings.warn(f"{message}: {', '.join(capture.missing)}. The other {present} are used", stacklevel=3)
     if present < 2:
         raise ValueError(
-            f"{capture.source}: {present} view; a scene needs at least 2, one to train on and one held out to "
-            "score"
+            f"{capture.source}: {present} view; a scene needs at least 2, one to train on and one held out to score"
         )
 
 

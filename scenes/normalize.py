@@ -75,9 +75,7 @@ def place(views: Views, points: Matrix | None, *, has_object_masks: bool, keep_c
     if points is not None:
         bounds = robust_box(points @ similarity[:3, :3].T + similarity[:3, 3])
     elif meeting is not None:
-        reach = (
-            radius * scale * float(np.median(views.slopes.max(axis=1))) * (1.05 if has_object_masks else 2.0)
-        )
+        reach = radius * scale * float(np.median(views.slopes.max(axis=1))) * (1.05 if has_object_masks else 2.0)
         bounds = np.stack([middle - reach, middle + reach])
     elif looks_one_way(views):
         bounds = robust_box(frustum_corners(views, centre) @ similarity[:3, :3].T + similarity[:3, 3])

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from scenes.images import SUFFIXES, inspect_picture
 
-PICTURE_FOLDERS = ("images", "images_2", "images_4", "images_8", "input", "rgb")
-"""Where photographs are looked for, originals first; `input` is what the 3DGS preparation scripts write."""
+OTHER_FOLDERS = ("input", "rgb")
+"""Where photographs are looked for when there are no `images`. The 3DGS scripts keep what was not yet undistorted in
+`input`, beside `images`: it is no larger copy."""
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -26,11 +27,14 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def candidate_folders(root: Path) -> dict[Path, list[Path]]:
-    """The folders below `root` (`PICTURE_FOLDERS`, other `images_*`) that hold pictures, with the pictures."""
-    others = sorted(path.name for path in root.glob("images_*") if path.name not in PICTURE_FOLDERS)
-    folders = [root / name for name in (*PICTURE_FOLDERS, *others)]
-    listed = {folder: pictures_in(folder) for folder in folders if folder.is_dir()}
-    return {folder: pictures for folder, pictures in listed.items() if pictures}
+    """`images` and its reduced copies below `root`, with their pictures; without any, the first other folder."""
+    copies = [root / "images", *sorted(root.glob("images_*"))]
+    listed = {folder: pictures_in(folder) for folder in copies if folder.is_dir()}
+    listed = {folder: pictures for folder, pictures in listed.items() if pictures}
+    if listed:
+        return listed
+    others = [root / name for name in OTHER_FOLDERS if (root / name).is_dir()]
+    return {folder: pictures for folder in others[:1] if (pictures := pictures_in(folder))}
 
 
 def pair_by_name(names: list[str], folder: Path, pictures: list[Path]) -> list[Path | None]:

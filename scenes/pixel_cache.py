@@ -105,9 +105,8 @@ class PixelCache:
             last = not self.folders
         if last:
             warnings.warn(
-                f"{folder}: reduced pictures cannot be kept there ({error}); they are made again whenever they "
-                "have "
-                "left memory. Free some space or pass another cache_dir.",
+                f"{folder}: reduced pictures cannot be kept there ({error}); they are made again whenever "
+                "they have left memory. Free some space or pass another cache_dir.",
                 stacklevel=2,
             )
 

@@ -50,24 +50,19 @@ def read_point_cloud(path: Path) -> tuple[NDArray[np.float64], NDArray[np.uint8]
     elif len(body) < header.vertices * layout.itemsize:
         raise ValueError(
             f"{path}: its header promises {header.vertices} vertices of {layout.itemsize} bytes, only "
-            f"{len(body)} "
-            "bytes follow; the file is cut short, copy or export it again"
+            f"{len(body)} bytes follow; the file is cut short, copy or export it again"
         )
     else:
         table = np.frombuffer(body, layout, header.vertices)
         columns = {name: table[name] for name in layout.names or ()}
     lacking = [name for name in "xyz" if name not in columns]
     if lacking:
-        raise ValueError(
-            f"{path}: its vertices have no {', '.join(lacking)}; expected a point cloud with x, y, z"
-        )
+        raise ValueError(f"{path}: its vertices have no {', '.join(lacking)}; expected a point cloud with x, y, z")
     xyz = np.stack([columns[name].astype(np.float64) for name in "xyz"], axis=1)
     if not all(name in columns for name in ("red", "green", "blue")):
         return xyz, np.full(xyz.shape, 128, np.uint8)
     rgb = np.stack([columns[name] for name in ("red", "green", "blue")], axis=1)
-    return xyz, (rgb * 255.0).round().clip(0, 255).astype(np.uint8) if rgb.dtype.kind == "f" else rgb.astype(
-        np.uint8
-    )
+    return xyz, (rgb * 255.0).round().clip(0, 255).astype(np.uint8) if rgb.dtype.kind == "f" else rgb.astype(np.uint8)
 
 
 def read_header(path: Path, start: bytes) -> Header:
@@ -84,15 +79,11 @@ def read_header(path: Path, start: bytes) -> Header:
             case ["element", element, count] if element == "vertex":
                 vertices = int(count) if count.isdigit() else -1
             case ["element", element, *_] if vertices < 0:
-                raise ValueError(
-                    f"{path}: element {element!r} comes before the vertices, which is not read here"
-                )
+                raise ValueError(f"{path}: element {element!r} comes before the vertices, which is not read here")
             case ["property", kind, name] if element == "vertex" and kind in PLY_TYPES:
                 fields.append((name, PLY_TYPES[kind]))
             case ["property", *rest] if element == "vertex":
-                raise ValueError(
-                    f"{path}: vertex property {' '.join(rest)!r} is not read here (lists, unknown types)"
-                )
+                raise ValueError(f"{path}: vertex property {' '.join(rest)!r} is not read here (lists, unknown types)")
     if encoding not in ("ascii", "binary_little_endian", "binary_big_endian") or vertices < 0:
         raise ValueError(f"{path}: PLY header without a known format or without vertices")
     if len({name for name, _ in fields}) != len(fields):
@@ -107,11 +98,7 @@ def ascii_columns(path: Path, body: bytes, header: Header) -> dict[str, NDArray]
     try:
         table = np.array([line.split()[:width] for line in lines], dtype=np.float64).reshape(len(lines), width)
     except ValueError as error:
-        raise ValueError(
-            f"{path}: a vertex line is not {width} numbers ({error}); export the file again"
-        ) from error
+        raise ValueError(f"{path}: a vertex line is not {width} numbers ({error}); export the file again") from error
     if len(lines) < header.vertices:
-        raise ValueError(
-            f"{path}: {header.vertices} vertices promised, {len(lines)} found; the file is cut short"
-        )
+        raise ValueError(f"{path}: {header.vertices} vertices promised, {len(lines)} found; the file is cut short")
     return {name: table[:, i].astype(kind) for i, (name, kind) in enumerate(header.fields)}

@@ -54,9 +54,7 @@ def own_split(stated: SplitNames | None, names: Sequence[str], source: Path) -> 
     test = test or val
     train = present(stated.train) if stated.train is not None else tuple(sorted(known - {*val, *test}))
     if not train:
-        raise ValueError(
-            f"{source}: no picture of its training views exists; restore them or pass a split of your own"
-        )
+        raise ValueError(f"{source}: no picture of its training views exists; restore them or pass a split of your own")
     if not test:
         warnings.warn(
             f"{source}: no picture of its held-out views exists; every {HOLD_EVERY}th training view is held "
@@ -74,8 +72,7 @@ def warn_overlap(train: Sequence[str], test: Sequence[str], source: Path) -> Non
     if both:
         warnings.warn(
             f"{source}: {len(both)} of {len(test)} test views are also training views ({', '.join(both[:3])}, "
-            "...); "
-            "scores on them are not held-out scores",
+            "...); scores on them are not held-out scores",
             stacklevel=3,
         )
 
@@ -126,9 +123,7 @@ def named_split(path: Path, content: Mapping[str, Any]) -> Split:
         parts[part] = tuple(names)
     for part in ("train", "test"):
         if not parts[part]:
-            raise ValueError(
-                f"{path}: {part!r} lists no views; at least one must be trained on and one held out"
-            )
+            raise ValueError(f"{path}: {part!r} lists no views; at least one must be trained on and one held out")
     warn_overlap(parts["train"], parts["test"], path)
     return Split(parts["train"], parts["val"] or spread(parts["test"], VAL_VIEWS), parts["test"])
 
@@ -140,8 +135,7 @@ def indexed_split(path: Path, content: Mapping[str, Any], scene: Scene) -> Split
         near = difflib.get_close_matches(scene.name, content, n=3, cutoff=0.0)
         raise ValueError(
             f"{path}: no entry {scene.name!r} with 'input_views' and 'test_views' in it (nearest: "
-            f"{', '.join(near)}), "
-            "and no 'train' and 'test'"
+            f"{', '.join(near)}), and no 'train' and 'test'"
         )
     names = sorted(view.name for view in scene.views)
     parts: dict[str, tuple[str, ...]] = {}

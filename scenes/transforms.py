@@ -90,10 +90,10 @@ def locate(root: Path, name: str) -> Path | None:
     """The picture called `name`, None when there is none.
 
     A missing suffix is supplied; a path that was right elsewhere (absolute, or from another working folder) is
-    tried without its first folders, as long as it still ends in a folder and a name.
+    tried without its first folders.
     """
     parts = PurePosixPath(name).parts
-    tails = [name, *("/".join(parts[i:]) for i in range(1, len(parts) - 1))]
+    tails = [name, *("/".join(parts[i:]) for i in range(1, len(parts)))]
     for tail in tails:
         for suffix in ("", *SUFFIXES, ".JPG", ".PNG", ".JPEG"):
             path = root / (tail + suffix)
@@ -164,8 +164,7 @@ def frame_distortion(frame: Frame, where: str) -> tuple[str, tuple[float, ...]]:
     if k4:
         raise ValueError(
             f"{where}: k4 = {k4} of a perspective camera means different things to different programs; "
-            "undistort the "
-            "photos before, or set it to 0 and calibrate again"
+            "undistort the photos before, or set it to 0 and calibrate again"
         )
     if k3:
         return "FULL_OPENCV", (k1, k2, p1, p2, k3, 0.0, 0.0, 0.0)
@@ -188,9 +187,7 @@ def frame_mask(root: Path, frame: Frame, image: Path, where: str) -> Path | None
         return find_mask(root, view_name(frame), image)
     path = locate(root, str(PurePosixPath(str(name).replace("\\", "/"))))
     if path is None:
-        raise ValueError(
-            f"{where}: its mask_path {name!r} does not exist; restore the mask or remove the entry"
-        )
+        raise ValueError(f"{where}: its mask_path {name!r} does not exist; restore the mask or remove the entry")
     return path
 
 
@@ -255,8 +252,7 @@ def stated_split(top: Mapping[str, Any], frames: list[Frame], source: Path) -> S
         unknown = [name for name in parts[part] if name not in known]
         if unknown:
             raise ValueError(
-                f"{source}: {part}_filenames lists {', '.join(unknown[:5])}, which no frame has as its "
-                "file_path"
+                f"{source}: {part}_filenames lists {', '.join(unknown[:5])}, which no frame has as its file_path"
             )
     return SplitNames(**parts) if parts else None
 
@@ -275,9 +271,7 @@ def read_blender(root: Path) -> Capture:
         for photo in found:
             other = photos.setdefault(photo.name, photo)
             if not np.allclose(other.world_from_camera, photo.world_from_camera, atol=1e-6):
-                raise ValueError(
-                    f"{source}: {photo.name} has another pose here than in the other transforms files"
-                )
+                raise ValueError(f"{source}: {photo.name} has another pose here than in the other transforms files")
         missing += [name for name in absent if name not in missing]
         parts[part] = tuple(view_name(frame) for frame in frames)
     return Capture(

@@ -50,9 +50,7 @@ PYCOLMAP = {
 def test_distortion_agrees_with_colmap(model: str) -> None:
     lens = lens_from_colmap(model, 640, 480, tuple(float(p) for p in PARAMS[model]))
     x, y = distort(lens, torch.tensor(0.6, dtype=torch.float64), torch.tensor(-0.4, dtype=torch.float64))
-    assert (lens.fx * float(x) + lens.cx, lens.fy * float(y) + lens.cy) == pytest.approx(
-        PYCOLMAP[model], abs=1e-9
-    )
+    assert (lens.fx * float(x) + lens.cx, lens.fy * float(y) + lens.cy) == pytest.approx(PYCOLMAP[model], abs=1e-9)
 
 
 @pytest.mark.parametrize("model", PARAMS)
@@ -109,9 +107,7 @@ def pattern(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         Lens("OPENCV", 90.0, 95.0, 62.0, 50.0, 128, 96, (-0.15, 0.03, 0.004, -0.006)),
         Lens("SIMPLE_RADIAL", 90.0, 90.0, 64.0, 48.0, 128, 96, (0.15,)),
         Lens("OPENCV_FISHEYE", 80.0, 82.0, 66.0, 47.0, 128, 96, (0.03, -0.01, 0.002, 0.0)),
-        Lens(
-            "FULL_OPENCV", 90.0, 90.0, 64.0, 48.0, 128, 96, (-0.1, 0.03, 0.002, -0.003, 0.01, 0.05, -0.02, 0.01)
-        ),
+        Lens("FULL_OPENCV", 90.0, 90.0, 64.0, 48.0, 128, 96, (-0.1, 0.03, 0.002, -0.003, 0.01, 0.05, -0.02, 0.01)),
     ],
     ids=lambda lens: lens.model,
 )

@@ -13,9 +13,7 @@ SLOPES = np.tile([0.5, 0.4], (9, 1))
 def forward_poses(count: int = 9) -> np.ndarray:
     """Cameras on a 3x3 grid, all looking along +y from near (5, 0, 0)."""
     eyes = np.array([[5 + 0.2 * (i % 3), 0.0, 0.2 * (i // 3)] for i in range(count)])
-    return np.stack(
-        [look_from(eye, eye + np.array([0.01, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])) for eye in eyes]
-    )
+    return np.stack([look_from(eye, eye + np.array([0.01, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])) for eye in eyes])
 
 
 def outward_poses(count: int = 9) -> np.ndarray:

@@ -25,9 +25,7 @@ def make_recipe(folder: Path, name: str = "a.png", *, bent: bool = True, seed: i
 
 def same(a: Pixels, b: Pixels) -> bool:
     pairs = [(a.rgb_srgb, b.rgb_srgb), (a.alpha, b.alpha), (a.mask, b.mask)]
-    return all(
-        (x is None) == (y is None) and (x is None or torch.equal(x, y)) for x, y in pairs if y is not None
-    )
+    return all((x is None) == (y is None) and (x is None or torch.equal(x, y)) for x, y in pairs if y is not None)
 
 
 @pytest.mark.parametrize("bent", [True, False])
@@ -51,9 +49,7 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path, damage: str) -> None:
     data = bytearray(entry.read_bytes())
     if damage == "flip":
         data[len(data) // 2] ^= 255
-    entry.write_bytes(
-        {"flip": bytes(data), "cut": bytes(data[:900]), "junk": b"junk" * 99, "empty": b""}[damage]
-    )
+    entry.write_bytes({"flip": bytes(data), "cut": bytes(data[:900]), "junk": b"junk" * 99, "empty": b""}[damage])
     assert same(PixelCache(tmp_path, 0).load(recipe), truth)
     assert same(PixelCache(tmp_path, 0).load(recipe), truth)
     assert len(list((tmp_path / ".fieldbench_cache").iterdir())) == 1

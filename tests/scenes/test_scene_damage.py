@@ -170,9 +170,7 @@ def test_colmap_image_of_an_unknown_camera(tmp_path: Path) -> None:
         open_scene(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("name", "line"), [("cameras", "1 PINHOLE wide"), ("images", "1 0 0"), ("points3D", "1 2")]
-)
+@pytest.mark.parametrize(("name", "line"), [("cameras", "1 PINHOLE wide"), ("images", "1 0 0"), ("points3D", "1 2")])
 def test_colmap_text_lines_that_make_no_sense(tmp_path: Path, name: str, line: str) -> None:
     model = write_colmap(tmp_path, orbit_rig(2), text=True, points=np.zeros((2, 3)))
     path = model / f"{name}.txt"

@@ -249,9 +249,7 @@ def test_masks_that_frames_name(tmp_path: Path) -> None:
 def test_nerfstudio_split_lists(tmp_path: Path) -> None:
     rig = orbit_rig(4)
     names = [f"images/{name}" for name in rig.names]
-    write_nerfstudio(
-        tmp_path, rig, train_filenames=names[:2], val_filenames=names[2:3], test_filenames=names[3:]
-    )
+    write_nerfstudio(tmp_path, rig, train_filenames=names[:2], val_filenames=names[2:3], test_filenames=names[3:])
     split = open_scene(tmp_path).split
     assert (split.train, split.val, split.test) == (tuple(names[:2]), tuple(names[2:3]), tuple(names[3:]))
     write_nerfstudio(tmp_path, rig, train_filenames=["images/none.png"])
@@ -337,3 +335,18 @@ def test_poses_with_a_scaled_rotation_are_cleaned(tmp_path: Path) -> None:
     write_nerfstudio(tmp_path, rig, frames=mirrored)
     with pytest.raises(ValueError, match=r"view_02.*mirrors"):
         open_scene(tmp_path)
+
+
+def test_raw_photographs_beside_undistorted_ones_are_left_alone(tmp_path: Path) -> None:
+    """The folders that the 3DGS preparation leaves: input/ has the same names at another size and shape."""
+    rig = orbit_rig(4)
+    write_colmap(tmp_path, rig)
+    write_pictures(tmp_path / "input", rig.names, 1000, 700)
+    assert open_scene(tmp_path).views[0].camera.width == 64
+
+
+def test_photographs_in_input_alone(tmp_path: Path) -> None:
+    rig = orbit_rig(4)
+    write_colmap(tmp_path, rig, pictures=False)
+    write_pictures(tmp_path / "input", rig.names, 64, 48)
+    assert_sees_the_rig(open_scene(tmp_path), rig)
