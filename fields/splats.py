@@ -206,9 +206,10 @@ class Splats(nn.Module):
         """Collect the densifier's statistics, and grow, prune or reset when the schedule says so."""
         self.step.fill_(step + 1)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        last, self._last = self._last, None  # lets go of the graph, whose nodes know the number of rows
         match self.config.densify:
             case "default":
-                return self._default(step + 1, generator)
+                return self._default(step + 1, last, generator)
             case "mcmc":
                 return self._mcmc(step + 1, generator)
             case "none":
@@ -217,12 +218,13 @@ class Splats(nn.Module):
     def _rows(self) -> dict[str, Tensor]:
         return {name: getattr(self, name).detach() for name in ROWS}
 
-    def _default(self, step: int, generator: torch.Generator) -> RowEdit | None:
+    def _default(self, step: int, last: Rasterized | None, generator: torch.Generator) -> RowEdit | None:
         config = self.config
         stop = self.scaled(config.densify_stop)
         if step > stop:
             return None
-        self._collect()
+        if last is not None:
+            self._collect(last)
         reset_every = config.reset_every
         if step % reset_every == 0 and step < stop:
             return densify.reset_opacity(self._rows(), ceiling=2 * config.prune_opacity)
@@ -248,19 +250,14 @@ class Splats(nn.Module):
         self.gradient_sum, self.views_seen = torch.zeros(rows), torch.zeros(rows)
         return edit
 
-    def _collect(self) -> None:
+    def _collect(self, last: Rasterized) -> None:
         """Add this step's screen-space gradients, in normalised device coordinates, to the statistics."""
-        if self._last is None:
-            return
-        gradient = self._last.projected.centres.grad if self._absolute is None else self._absolute
+        gradient = last.projected.centres.grad if self._absolute is None else self._absolute
         if gradient is None:
             return
-        height, width, _ = self._last.rgb.shape
-        scale = torch.tensor([width / 2, height / 2])
-        visible = self._last.projected.extents[:, 0] > 0
-        self.gradient_sum += (gradient * scale).norm(dim=1)
-        self.views_seen += visible
-        self._last = self._absolute = None  # lets go of the graph, whose nodes know the old number of rows
+        height, width, _ = last.rgb.shape
+        self.gradient_sum += (gradient * torch.tensor([width / 2, height / 2])).norm(dim=1)
+        self.views_seen += last.projected.extents[:, 0] > 0
 
     def _mcmc(self, step: int, generator: torch.Generator) -> RowEdit | None:
         config = self.config
