@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scenes.capture import Capture, Matrix, Photo, choose_upright, clean_pose, find_mask, fit_lens
+from scenes.capture import Capture, Matrix, Photo, choose_upright, clean_pose, find_mask, fit_lens, refuse_duplicates
 from scenes.colmap import find_partial_model, model_file, model_points
 from scenes.images import inspect_pictures
 from scenes.lens import Lens
@@ -82,4 +82,6 @@ def matching_pictures(root: Path, source: Path, count: int, working_size: int) -
             f"{source}: it has {count} rows, one for each picture by sorted name, but the pictures found are: "
             f"{found}. Put exactly those {count} pictures in {root / 'images'}"
         )
-    return fitting[best_size({folder: pictures[0] for folder, pictures in fitting.items()}, working_size)]
+    chosen = fitting[best_size({folder: pictures[0] for folder, pictures in fitting.items()}, working_size)]
+    refuse_duplicates((picture.with_suffix("").as_posix() for picture in chosen), "pictures' names", source)
+    return chosen

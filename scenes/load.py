@@ -48,7 +48,7 @@ def open_scene(
     cache_dir: where reduced pictures are kept, by default `.fieldbench_cache` in the scene's folder, or the
     user's cache folder when that cannot be written.
 
-    Raises FileNotFoundError when there is no such folder, ValueError naming file and remedy for anything
+    Raises FileNotFoundError or NotADirectoryError when there is no such folder, ValueError naming file and remedy for anything
     damaged or incomplete. Warns once for all the pictures that are named but missing, as long as half of them
     are there.
     """
@@ -58,6 +58,8 @@ def open_scene(
         raise ValueError(f"max_size: expected at least {SMALLEST_SIZE} pixels, got {max_size}")
     if memory_budget < 0:
         raise ValueError(f"memory_budget: expected a number of bytes, got {memory_budget}")
+    if root.is_file():
+        raise NotADirectoryError(f"{root}: a file, expected the scene's folder; give {root.parent}")
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such scene folder{nearest_folders(root)}")
     capture = read_capture(root, working_size)

@@ -44,8 +44,19 @@ def pair_by_name(names: list[str], folder: Path, pictures: list[Path]) -> list[P
     many pictures as names, the sorted orders are paired.
     """
     by_path = {path.relative_to(folder).as_posix(): path for path in pictures}
-    by_stem = {Path(name).with_suffix("").as_posix(): path for name, path in by_path.items()}
-    paired = [by_path.get(name) or by_stem.get(Path(name).with_suffix("").as_posix()) for name in names]
+    by_stem: dict[str, list[Path]] = {}
+    for name, path in by_path.items():
+        by_stem.setdefault(Path(name).with_suffix("").as_posix(), []).append(path)
+
+    def find(name: str) -> Path | None:
+        alike = by_stem.get(Path(name).with_suffix("").as_posix(), [])
+        if name not in by_path and len(alike) > 1:
+            raise ValueError(
+                f"{folder}: {name!r} may mean {' or '.join(path.name for path in alike)}; keep one of them"
+            )
+        return by_path.get(name) or (alike[0] if alike else None)
+
+    paired = [find(name) for name in names]
     if not any(paired) and len(names) == len(pictures):
         order = sorted(range(len(names)), key=names.__getitem__)
         for index, picture in zip(order, pictures, strict=True):

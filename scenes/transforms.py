@@ -95,11 +95,22 @@ def locate(root: Path, name: str) -> Path | None:
     parts = PurePosixPath(name).parts
     tails = [name, *("/".join(parts[i:]) for i in range(1, len(parts)))]
     for tail in tails:
-        for suffix in ("", *SUFFIXES, ".JPG", ".PNG", ".JPEG"):
-            path = root / (tail + suffix)
-            if path.is_file():
-                return path
+        if (root / tail).is_file():
+            return root / tail
+        found = [path for suffix in SUFFIXES for path in spellings(root / tail, suffix) if path.is_file()]
+        if any(not path.samefile(found[0]) for path in found):
+            raise ValueError(
+                f"{root}: {tail!r} may mean {' or '.join(path.name for path in found)}; keep one of them, or name it "
+                "with its suffix"
+            )
+        if found:
+            return found[0]
     return None
+
+
+def spellings(path: Path, suffix: str) -> tuple[Path, Path]:
+    """`path` with the suffix in small and in capital letters."""
+    return path.with_name(path.name + suffix), path.with_name(path.name + suffix.upper())
 
 
 def number(frame: Frame, key: str, where: str, default: float | None = None) -> float:

@@ -306,3 +306,26 @@ def test_a_good_scene_opens_without_a_word(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         open_scene(tmp_path)
+
+
+def test_two_pictures_that_a_name_without_suffix_may_mean(tmp_path: Path) -> None:
+    rig = orbit_rig(3)
+    (tmp_path / "blender").mkdir()
+    write_blender(tmp_path / "blender", rig)
+    write_pictures(tmp_path / "blender" / "train", ["view_01.jpg"], 64, 48)
+    with pytest.raises(ValueError, match=r"'train/view_01' may mean view_01\.png or view_01\.jpg"):
+        open_scene(tmp_path / "blender")
+    write_colmap(tmp_path / "colmap", Rig(("view_00.tif", "view_01.tif", "view_02.tif"), rig.poses), pictures=False)
+    write_pictures(tmp_path / "colmap" / "images", [*rig.names, "view_01.jpg"], 64, 48)
+    with pytest.raises(ValueError, match=r"'view_01\.tif' may mean view_01\.jpg or view_01\.png"):
+        open_scene(tmp_path / "colmap")
+    (tmp_path / "llff").mkdir()
+    write_llff(tmp_path / "llff", Rig(("a.jpg", "a.png", "b.png"), rig.poses))
+    with pytest.raises(ValueError, match=r"poses_bounds\.npy.*more than once: .*/a"):
+        open_scene(tmp_path / "llff")
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    write_nerfstudio(tmp_path, orbit_rig(2))
+    with pytest.raises(NotADirectoryError, match=r"transforms\.json: a file, expected the scene's folder"):
+        open_scene(tmp_path / "transforms.json")
