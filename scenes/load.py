@@ -48,9 +48,8 @@ def open_scene(
     cache_dir: where reduced pictures are kept, by default `.fieldbench_cache` in the scene's folder, or the
     user's cache folder when that cannot be written.
 
-    Raises FileNotFoundError or NotADirectoryError when there is no such folder, ValueError naming file and remedy for anything
-    damaged or incomplete. Warns once for all the pictures that are named but missing, as long as half of them
-    are there.
+    Raises FileNotFoundError or NotADirectoryError when there is no such folder, ValueError naming file and remedy for
+    anything damaged or incomplete. Warns once for all pictures named but missing, as long as half of them are there.
     """
     root = Path(path)
     working_size = WORKING_SIZE if max_size is None else max_size
