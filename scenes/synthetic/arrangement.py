@@ -17,14 +17,15 @@ from scenes.synthetic.assembly import Item, pose
 from scenes.synthetic.charts import node_points
 from scenes.synthetic.furnishings import books, cactus, chair, clock, lamp, table
 from scenes.synthetic.objects import basket, beach_ball, bottle, dice, duck, fence, mug
-from scenes.synthetic.solids import Shape
+from scenes.synthetic.solids import Disc, Shape
 from scenes.synthetic.textures import Material
 
 Layout: TypeAlias = Literal["composed", "random"]
 
 TABLE_ID = 1
 TABLE_RADIUS = 1.15
-COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "white", "black")
+# white is left out: the dots of a mug and the panels of a ball are white
+COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "black")
 COMPOSED_OBJECTS = 10
 MOST_OBJECTS = 10  # more than that seldom find room
 DRAWS = 400  # attempts to place one object before the whole arrangement is begun again
@@ -79,7 +80,10 @@ def world_bounds(world: World) -> np.ndarray:
     """[2, 3] float64: the axis-aligned box that just holds all surfaces, with a centimetre to spare."""
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for surface in world.surfaces:
-        local = np.stack(node_points(surface.shape, spacing=0.03), axis=1)
+        shape = surface.shape
+        if isinstance(shape, Disc):  # the nodes of a whole disc fill the square around it, those of its rim do not
+            shape = Disc(shape.outer, shape.inner or shape.outer / 2)
+        local = np.stack(node_points(shape, spacing=0.03), axis=1)
         points = local @ surface.world_from_local[:3, :3].T + surface.world_from_local[:3, 3]
         low, high = np.minimum(low, points.min(axis=0)), np.maximum(high, points.max(axis=0))
     return np.stack([low - 0.01, high + 0.01])
@@ -120,7 +124,7 @@ _KINDS: tuple[Callable[[np.random.Generator], Item], ...] = (
     lambda rng: clock(_colour(rng)),
     lambda rng: duck(_colour(rng)),
     lambda rng: bottle(_colour(rng)),
-    lambda rng: dice(_colour(rng)),
+    lambda rng: dice((*COLOURS, "white")[rng.integers(len(COLOURS) + 1)]),
     lambda rng: fence(_colour(rng)),
 )
 

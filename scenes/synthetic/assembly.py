@@ -63,6 +63,11 @@ class Item:
     lamps: tuple[tuple[float, float, float, float], ...] = ()
 
 
+def a(noun: str) -> str:
+    """The noun with its article: "a red mug", "an orange"."""
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
 def paint(colour: str, gloss: float = 0.0, sharpness: float = 60.0) -> Material:
     """A plain colour of the palette."""
     return Material(Plain(PALETTE[colour]), gloss, sharpness)
@@ -70,10 +75,10 @@ def paint(colour: str, gloss: float = 0.0, sharpness: float = 60.0) -> Material:
 
 def pose(x: float = 0.0, y: float = 0.0, z: float = 0.0, rx: float = 0.0, ry: float = 0.0, rz: float = 0.0):
     """A 4x4 pose: turn about x, then y, then z (degrees), then move."""
-    a, b, c = (math.radians(angle) for angle in (rx, ry, rz))
-    turn_x = np.array([[1, 0, 0], [0, math.cos(a), -math.sin(a)], [0, math.sin(a), math.cos(a)]])
-    turn_y = np.array([[math.cos(b), 0, math.sin(b)], [0, 1, 0], [-math.sin(b), 0, math.cos(b)]])
-    turn_z = np.array([[math.cos(c), -math.sin(c), 0], [math.sin(c), math.cos(c), 0], [0, 0, 1]])
+    x_turn, y_turn, z_turn = (math.radians(angle) for angle in (rx, ry, rz))
+    turn_x = np.array([[1, 0, 0], [0, math.cos(x_turn), -math.sin(x_turn)], [0, math.sin(x_turn), math.cos(x_turn)]])
+    turn_y = np.array([[math.cos(y_turn), 0, math.sin(y_turn)], [0, 1, 0], [-math.sin(y_turn), 0, math.cos(y_turn)]])
+    turn_z = np.array([[math.cos(z_turn), -math.sin(z_turn), 0], [math.sin(z_turn), math.cos(z_turn), 0], [0, 0, 1]])
     result = np.eye(4)
     result[:3, :3] = turn_z @ turn_y @ turn_x
     result[:3, 3] = x, y, z
@@ -112,18 +117,16 @@ def cylinder(
     return (side, *lid, *foot)
 
 
-def rod(
-    start: tuple[float, float, float], end: tuple[float, float, float], radius: float, material: Material
-) -> Piece:
+def rod(start: tuple[float, float, float], end: tuple[float, float, float], radius: float, material: Material) -> Piece:
     """A round wire from `start` to `end`, its ends open: let them sink into something."""
-    a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
-    length = float(np.linalg.norm(b - a))
-    up = (b - a) / length
+    first, last = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    length = float(np.linalg.norm(last - first))
+    up = (last - first) / length
     side = np.cross(up, [1.0, 0, 0] if abs(up[0]) < 0.9 else [0, 1.0, 0])
     side /= np.linalg.norm(side)
     at = np.eye(4)
     at[:3, :3] = np.stack([side, np.cross(up, side), up], axis=1)
-    at[:3, 3] = (a + b) / 2
+    at[:3, 3] = (first + last) / 2
     return Piece(Cone(radius, radius, length), at, material)
 
 

@@ -39,7 +39,7 @@ def read_entry(folder: Path) -> dict[str, bytes] | None:
         checksums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = {name: (folder / name).read_bytes() for name in checksums}
         damaged = [name for name, content in files.items() if zlib.crc32(content) != checksums[name]]
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         if not folder.exists():
             return None
         damaged = [Path(error.filename).name]

@@ -13,7 +13,7 @@ from scenes.synthetic.config import DemoConfig
 from scenes.synthetic.lights import GOLDEN_TURN
 
 FIELD_OF_VIEW = math.radians(42)
-DOME_RADIUS = 3.5
+DOME_RADIUS = 3.4
 LOWEST, HIGHEST = math.radians(12), math.radians(66)  # elevations of the dome's rims
 CLOSE_UP_EVERY = 8
 UP = torch.tensor([0.0, 0.0, 1.0])
@@ -69,9 +69,7 @@ def _close_up(config: DemoConfig, world: World, place: int, rng: np.random.Gener
     return best
 
 
-def _camera(
-    config: DemoConfig, target: np.ndarray, azimuth: float, elevation: float, distance: float
-) -> Camera:
+def _camera(config: DemoConfig, target: np.ndarray, azimuth: float, elevation: float, distance: float) -> Camera:
     ring = math.cos(elevation)
     offset = np.array([ring * math.cos(azimuth), ring * math.sin(azimuth), math.sin(elevation)])
     pose = look_at(torch.from_numpy(target + distance * offset), torch.from_numpy(target), UP)

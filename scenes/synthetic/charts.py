@@ -73,8 +73,7 @@ def node_points(shape: Shape, spacing: float) -> Vec:
     """
     faces, nv, nu = grid_size(shape, spacing)
     face, v, u = (
-        a.ravel()
-        for a in np.meshgrid(np.arange(faces), np.linspace(0, 1, nv), np.linspace(0, 1, nu), indexing="ij")
+        a.ravel() for a in np.meshgrid(np.arange(faces), np.linspace(0, 1, nv), np.linspace(0, 1, nu), indexing="ij")
     )
     turn = (u - 0.5) * 2 * math.pi
     match shape:

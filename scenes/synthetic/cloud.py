@@ -31,35 +31,38 @@ def sparse_cloud(
     rng = np.random.default_rng((seed, 2))
     wrong = round(OUTLIERS * count)
     wanted = -(-SURPLUS * (count - wrong) // len(photos))
-    positions, colours = [], []
-    for camera, rgb, depth in photos:
-        xyz, colour = _features(camera, rgb, depth, wanted, rng)
-        positions.append(xyz)
-        colours.append(colour)
-    xyz, colour = np.concatenate(positions), np.concatenate(colours)
-    kept = _spread(xyz, count - wrong, rng)
+    features = [_features(camera, rgb, depth, wanted, rng) for camera, rgb, depth in photos]
+    exact, xyz, colour = (np.concatenate(parts) for parts in zip(*features, strict=True))
+    kept = _spread(exact, count - wrong, rng)
     stray = rng.uniform(bounds[0], bounds[1], (wrong, 3))
     xyz = np.concatenate([xyz[kept], stray]).astype(np.float32)
     colour = np.concatenate([colour[kept], rng.uniform(0, 1, (wrong, 3))]).astype(np.float32)
     return PointCloud(torch.from_numpy(xyz), torch.from_numpy(colour))
 
 
-def _features(camera: Camera, rgb: np.ndarray, depth: np.ndarray, wanted: int, rng: np.random.Generator):
-    """At most `wanted` noisy surface points [n, 3] of a photo and their colours [n, 3] in [0, 1]."""
+def _features(
+    camera: Camera, rgb: np.ndarray, depth: np.ndarray, wanted: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """At most `wanted` surface points of a photo: exact [n, 3], noisy [n, 3], and their colours [n, 3] in [0, 1]."""
     grey = rgb.astype(np.float32).mean(axis=2) / 255
     steep = np.hypot(*np.gradient(grey)) + 0.01  # even plain surfaces yield a few
     weight = np.where(depth > 0, steep, 0).ravel()
     wanted = min(wanted, int(np.count_nonzero(weight)))
     if wanted == 0:
-        return np.zeros((0, 3)), np.zeros((0, 3))
+        return np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3))
     chosen = rng.choice(weight.size, wanted, replace=False, p=weight / weight.sum())
     row, column = np.divmod(chosen, camera.width)
-    z = depth.ravel()[chosen].astype(np.float64)
-    z_seen = z * (1 + rng.normal(0, DEPTH_NOISE / camera.fx, wanted))
-    x = (column + 0.5 - camera.cx + rng.normal(0, SIDE_NOISE, wanted)) / camera.fx * z_seen
-    y = (row + 0.5 - camera.cy + rng.normal(0, SIDE_NOISE, wanted)) / camera.fy * z_seen
+    pixel, z = np.stack([column, row], axis=1) + 0.5, depth.ravel()[chosen].astype(np.float64)
+    noisy_pixel = pixel + rng.normal(0, SIDE_NOISE, pixel.shape)
+    noisy_z = z * (1 + rng.normal(0, DEPTH_NOISE / camera.fx, wanted))
+    return _lifted(camera, pixel, z), _lifted(camera, noisy_pixel, noisy_z), rgb.reshape(-1, 3)[chosen] / 255.0
+
+
+def _lifted(camera: Camera, pixel: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """World points [n, 3] at the depths z [n] behind pixel positions [n, 2]."""
     pose = camera.world_from_camera.numpy().astype(np.float64)
-    return np.stack([x, y, z_seen], axis=1) @ pose[:3, :3].T + pose[:3, 3], rgb.reshape(-1, 3)[chosen] / 255.0
+    sideways = (pixel - [camera.cx, camera.cy]) / [camera.fx, camera.fy] * z[:, None]
+    return np.concatenate([sideways, z[:, None]], axis=1) @ pose[:3, :3].T + pose[:3, 3]
 
 
 def _spread(xyz: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -72,16 +72,12 @@ def photo(scene: Scene, camera: Camera, *, cache: Path | None = None) -> Pixels:
     config = config_of(scene)
     world = arrange(config.layout, config.objects, config.seed)
     files = read_entry(entry_folder(cache, asdict(config)))
-    light = (
-        bake(world, LightConfig(), torch.get_num_threads()) if files is None else _light(unpack(files[ARRAYS]))
-    )
+    light = bake(world, LightConfig(), torch.get_num_threads()) if files is None else _light(unpack(files[ARRAYS]))
     taken = photograph(world, light, camera, config.supersampling)
     return Pixels(torch.from_numpy(taken.rgb_srgb), torch.from_numpy(taken.alpha))
 
 
-def _generate(
-    config: DemoConfig, world: World, progress: Callable[[int, int], None] | None
-) -> dict[str, bytes]:
+def _generate(config: DemoConfig, world: World, progress: Callable[[int, int], None] | None) -> dict[str, bytes]:
     """The files of a cache entry: a PNG by each view's name, and the arrays."""
     train, test = cameras(config, world)
     workers = torch.get_num_threads()
@@ -123,9 +119,7 @@ def _scene(config: DemoConfig, world: World, files: dict[str, bytes]) -> Scene:
     ]
     held_out = tuple(names[config.views :])
     points = (
-        PointCloud(torch.from_numpy(arrays["points"]), torch.from_numpy(arrays["colours"]))
-        if config.points
-        else None
+        PointCloud(torch.from_numpy(arrays["points"]), torch.from_numpy(arrays["colours"])) if config.points else None
     )
     return Scene(
         name="demo" if config.layout == "composed" else f"random-{config.seed}",

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import math
 
-from scenes.synthetic.assembly import PALETTE, Item, Part, Piece, around, ball, box, cylinder, paint, pose, rod
+from scenes.synthetic.assembly import (
+    PALETTE,
+    Item,
+    Part,
+    Piece,
+    a,
+    around,
+    ball,
+    box,
+    cylinder,
+    paint,
+    pose,
+    rod,
+)
 from scenes.synthetic.objects import BRASS, STEEL
 from scenes.synthetic.solids import Cone, Disc, Ellipsoid
 from scenes.synthetic.textures import Checks, Dial, Flecks, Grain, Material, Plain, Print, Stripes, linear
@@ -62,9 +75,8 @@ def lamp(colour: str) -> Item:
         Part("the glowing bulb of the lamp", bulb),
         Part("the pull chain of the lamp", chain),
     )
-    return Item(
-        f"a {colour} table lamp with a pleated shade", parts, 0.26, 0.84, lamps=((0.0, 0.0, 0.65, 0.05),)
-    )
+    caption = a(f"{colour} table lamp with a pleated shade")
+    return Item(caption, parts, 0.26, 0.84, lamps=((0.0, 0.0, 0.65, 0.05),))
 
 
 def books(colours: tuple[str, str, str]) -> Item:
@@ -75,9 +87,7 @@ def books(colours: tuple[str, str, str]) -> Item:
     for name, (x, y, thick, turn), place in zip(colours, sizes, ("bottom", "middle", "top"), strict=True):
         at = pose(z=z, rz=turn)
         cloth = paint(name, 0.15, 25.0)
-        title = Material(
-            Print(PALETTE[name], PALETTE["cream"], 0.016, x / 2, y / 2, ("x", "y"), rows=7), 0.15, 25.0
-        )
+        title = Material(Print(PALETTE[name], PALETTE["cream"], 0.016, x / 2, y / 2, ("x", "y"), rows=7), 0.15, 25.0)
         bands = Material(
             Stripes((PALETTE[name], PALETTE[name], PALETTE[name], PALETTE["cream"]), 0.12, "x", 0.02),
             0.15,
@@ -120,8 +130,7 @@ def chair(colour: str) -> Item:
         )
     )
     spindles = tuple(
-        rod((x, 0.125, 0.265), (x * 1.05, 0.16, 0.52), 0.006, wood)
-        for x in (-0.075, -0.0375, 0.0, 0.0375, 0.075)
+        rod((x, 0.125, 0.265), (x * 1.05, 0.16, 0.52), 0.006, wood) for x in (-0.075, -0.0375, 0.0, 0.0375, 0.075)
     )
     rails = (box(0.26, 0.018, 0.05, pose(0, 0.157, 0.5, rx=-7), wood),)
     parts = (
@@ -129,7 +138,7 @@ def chair(colour: str) -> Item:
         Part(f"the {colour} legs of the chair", legs + rungs),
         Part(f"the {colour} back of the chair", posts + spindles + rails),
     )
-    return Item(f"a small {colour} chair with a woven seat", parts, 0.2, 0.58)
+    return Item(f"a small {colour} chair with a woven seat", parts, 0.235, 0.58)
 
 
 def clock(colour: str) -> Item:
@@ -141,9 +150,7 @@ def clock(colour: str) -> Item:
         Piece(Disc(0.17), centre @ pose(z=-0.055, rx=180), enamel),
         Piece(Torus(0.165, 0.014), centre @ pose(z=0.055), STEEL),
     )
-    face = (
-        Piece(Disc(0.165), centre @ pose(z=0.05), Material(Dial(PALETTE["white"], PALETTE["black"], 0.15))),
-    )
+    face = (Piece(Disc(0.165), centre @ pose(z=0.05), Material(Dial(PALETTE["white"], PALETTE["black"], 0.15))),)
     hands = (
         Piece(Cone(0.008, 0.004, 0.075), centre @ pose(z=0.057, rz=150) @ pose(x=0.032, ry=90), ink),
         Piece(Cone(0.006, 0.003, 0.115), centre @ pose(z=0.062, rz=30) @ pose(x=0.052, ry=90), ink),
@@ -177,16 +184,14 @@ def clock(colour: str) -> Item:
         Part("the steel handle of the clock", handle),
         Part("the steel feet of the clock", feet),
     )
-    return Item(f"a {colour} alarm clock with two bells", parts, 0.19, 0.49)
+    return Item(a(f"{colour} alarm clock with two bells"), parts, 0.19, 0.49)
 
 
 def cactus(colour: str) -> Item:
     """A spiny cactus with an arm and a flower, in a speckled pot."""
     pot_skin = Material(Flecks(PALETTE[colour], PALETTE["cream"], 0.016, 0.6), 0.2, 30.0)
     green = Material(
-        Stripes(
-            (linear("3f7a45"), linear("569a58"), linear("3f7a45"), linear("2f6238")), 2 * math.pi / 12, "angle"
-        ),
+        Stripes((linear("3f7a45"), linear("569a58"), linear("3f7a45"), linear("2f6238")), 2 * math.pi / 12, "angle"),
         0.1,
     )
     pot = (
@@ -196,9 +201,7 @@ def cactus(colour: str) -> Item:
         Piece(Disc(0.15, 0.132), pose(z=0.19), pot_skin),
         Piece(Disc(0.15, 0.12), pose(z=0.15, rx=180), pot_skin),
     )
-    soil = (
-        Piece(Disc(0.133), pose(z=0.172), Material(Flecks(linear("4a3222"), linear("8d7358"), 0.018, 0.7))),
-    )
+    soil = (Piece(Disc(0.133), pose(z=0.172), Material(Flecks(linear("4a3222"), linear("8d7358"), 0.018, 0.7))),)
     trunk, arm = Ellipsoid(0.09, 0.09, 0.2), Ellipsoid(0.038, 0.038, 0.085)
     arm_at = pose(0.11, 0.0, 0.41, ry=14)
     stem = (
@@ -213,9 +216,7 @@ def cactus(colour: str) -> Item:
             foot = (x, y, 0.32 + 0.2 * height)
             spines.append(rod(foot, (foot[0] * 1.42, foot[1] * 1.42, foot[2] + 0.02), 0.0021, paint("cream")))
     petals = tuple(
-        Piece(
-            Ellipsoid(0.034, 0.014, 0.007), pose(z=0.523, rz=turn) @ pose(x=0.026, ry=-28), paint("pink", 0.1)
-        )
+        Piece(Ellipsoid(0.034, 0.014, 0.007), pose(z=0.523, rz=turn) @ pose(x=0.026, ry=-28), paint("pink", 0.1))
         for turn in range(0, 360, 60)
     )
     flower = (*petals, ball(0.014, pose(z=0.525), paint("yellow")))

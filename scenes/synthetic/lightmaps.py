@@ -56,9 +56,7 @@ def bake(world: World, config: LightConfig, workers: int = 2) -> Lightmaps:
         block = slice(first, first + BLOCK)
         seen = visibility(world, nodes, lights, block)
         for patch, seen_by_patch in zip(nodes.patches[block], seen, strict=True):
-            irradiance[:, patch] = received(
-                lights, nodes.points[patch], nodes.normals[patch], seen_by_patch.T
-            ).T
+            irradiance[:, patch] = received(lights, nodes.points[patch], nodes.normals[patch], seen_by_patch.T).T
             key_seen[patch] = seen_by_patch[: config.key].mean(axis=0)
 
     with ThreadPoolExecutor(workers) as pool:

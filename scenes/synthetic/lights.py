@@ -45,8 +45,7 @@ class Lights:
     def towards(self, points: np.ndarray) -> Vec:
         """Vectors from `points` [P, 3] to the samples, three [P, L]; nothing beyond them casts a shadow."""
         x, y, z = (
-            self.target[:, axis] - np.where(self.directional, np.float32(0), points[:, axis, None])
-            for axis in range(3)
+            self.target[:, axis] - np.where(self.directional, np.float32(0), points[:, axis, None]) for axis in range(3)
         )
         return x, y, z
 
@@ -54,9 +53,7 @@ class Lights:
 def sky(direction: Vec) -> np.ndarray:
     """Linear RGB [3, ...] of the surroundings in unit directions: bright above, warm below, no sun."""
     up = direction[2][None]
-    top, side, floor = (
-        c.astype(up.dtype).reshape(3, *[1] * (up.ndim - 1)) for c in (SKY_TOP, SKY_SIDE, SKY_FLOOR)
-    )
+    top, side, floor = (c.astype(up.dtype).reshape(3, *[1] * (up.ndim - 1)) for c in (SKY_TOP, SKY_SIDE, SKY_FLOOR))
     return np.where(up > 0, side + (top - side) * up, side + (floor - side) * np.minimum(-3 * up, 1))
 
 

@@ -6,7 +6,20 @@ from __future__ import annotations
 
 import math
 
-from scenes.synthetic.assembly import PALETTE, Item, Part, Piece, around, ball, box, cylinder, paint, pose, rod
+from scenes.synthetic.assembly import (
+    PALETTE,
+    Item,
+    Part,
+    Piece,
+    a,
+    around,
+    ball,
+    box,
+    cylinder,
+    paint,
+    pose,
+    rod,
+)
 from scenes.synthetic.solids import Box, Cone, Disc, Ellipsoid
 from scenes.synthetic.textures import Dots, Flecks, Material, Pips, Plain, Print, Stripes, linear
 from scenes.synthetic.torus import Torus
@@ -32,7 +45,7 @@ def mug(colour: str) -> Item:
         Part(f"the {colour} handle of the mug", (handle,)),
         Part("the black coffee in the mug", (coffee,)),
     )
-    return Item(f"a {colour} ceramic mug with white dots", parts, 0.27, 0.3)
+    return Item(a(f"{colour} ceramic mug with white dots"), parts, 0.27, 0.3)
 
 
 def bottle(colour: str) -> Item:
@@ -54,15 +67,15 @@ def bottle(colour: str) -> Item:
         Part("the paper label of the bottle", paper),
         Part("the cork of the bottle", cork),
     )
-    return Item(f"a {colour} bottle with a label", parts, 0.105, 0.62)
+    return Item(a(f"{colour} bottle with a label"), parts, 0.105, 0.62)
 
 
 def basket(wire: str) -> Item:
     """A wire basket of oranges and apples with a banana on top."""
     metal = BRASS if wire == "brass" else STEEL
     foot, middle, rim = around(22, 0.15, 0.008), around(22, 0.207, 0.09, 0.14), around(22, 0.25, 0.175, 0.28)
-    wires = [rod(a, b, 0.0045, metal) for a, b in zip(foot, middle, strict=True)]
-    wires += [rod(a, b, 0.0045, metal) for a, b in zip(middle, rim, strict=True)]
+    wires = [rod(low, high, 0.0045, metal) for low, high in zip(foot, middle, strict=True)]
+    wires += [rod(low, high, 0.0045, metal) for low, high in zip(middle, rim, strict=True)]
     hoops = (
         Piece(Torus(0.15, 0.009), pose(z=0.009), metal),
         Piece(Torus(0.207, 0.006), pose(z=0.09), metal),
@@ -72,14 +85,10 @@ def basket(wire: str) -> Item:
     peel = Material(Flecks(linear("ee8a1d"), linear("d86f10"), 0.014, 0.7), 0.25, 30.0)
     skin = Material(Flecks(linear("b3242a"), linear("d0563a"), 0.014, 0.35), 0.5, 80.0)
     stalk = paint("brown")
-    fruit = []
-    for i, (x, y, z) in enumerate(around(3, 0.09, 0.088, 0.5)):
-        name = ("orange", "orange", "red apple")[i]
-        pieces = (ball(0.076, pose(x, y, z), skin if "apple" in name else peel),)
-        fruit.append(
-            Part(f"the {name} {('at the front of', 'at the left of', 'at the right of')[i]} the basket", pieces)
-        )
-    apple = (
+    first, second, third = (pose(x, y, z) for x, y, z in around(3, 0.09, 0.088, 0.5))
+    oranges = (ball(0.076, first, peel), ball(0.076, second, peel))
+    apples = (
+        ball(0.076, third, skin),
         Piece(Ellipsoid(0.078, 0.078, 0.07), pose(z=0.208), skin),
         rod((0.0, 0.0, 0.27), (0.012, 0.0, 0.31), 0.005, stalk),
     )
@@ -92,11 +101,11 @@ def basket(wire: str) -> Item:
     )
     parts = (
         Part(f"the {wire} wire frame of the basket", (*wires, *hoops)),
-        *fruit,
-        Part("the red apple on top of the fruit", apple),
-        Part("the yellow banana", banana),
+        Part("the two oranges in the basket", oranges),
+        Part("the two red apples in the basket", apples),
+        Part("the yellow banana on the fruit", banana),
     )
-    return Item(f"a {wire} wire basket of fruit", parts, 0.265, 0.31)
+    return Item(a(f"{wire} wire basket of fruit"), parts, 0.265, 0.31)
 
 
 def beach_ball(colour: str) -> Item:
@@ -106,8 +115,7 @@ def beach_ball(colour: str) -> Item:
     tilt = pose(z=0.19, rx=35, ry=-20)
     skin = Piece(Ellipsoid(0.19, 0.19, 0.19), tilt, Material(Stripes(gores, math.pi, "angle"), 0.6, 70.0))
     buttons = tuple(
-        Piece(Ellipsoid(0.05, 0.05, 0.01), tilt @ pose(z=side * 0.184), paint("white", 0.6, 70.0))
-        for side in (1, -1)
+        Piece(Ellipsoid(0.05, 0.05, 0.01), tilt @ pose(z=side * 0.184), paint("white", 0.6, 70.0)) for side in (1, -1)
     )
     parts = (
         Part(f"the {colour}, white and {other} panels of the ball", (skin,)),
@@ -122,11 +130,11 @@ def dice(colour: str) -> Item:
     half = 0.065
     face = Material(Pips(PALETTE[colour], PALETTE[spot], half), 0.5, 90.0)
     shape = Box(half, half, half, trim=half * 1.48)
-    parts = (
-        Part(f"the left {colour} die", (Piece(shape, pose(-0.08, 0.01, half, rz=24), face),)),
-        Part(f"the right {colour} die", (Piece(shape, pose(0.085, -0.03, half, rx=90, rz=-38), face),)),
+    pair = (
+        Piece(shape, pose(-0.08, 0.01, half, rz=24), face),
+        Piece(shape, pose(0.085, -0.03, half, rx=90, rz=-38), face),
     )
-    return Item(f"a pair of {colour} dice", parts, 0.17, 2 * half)
+    return Item(f"a pair of {colour} dice", (Part(f"the two {colour} dice", pair),), 0.18, 2 * half)
 
 
 def duck(colour: str) -> Item:
@@ -134,12 +142,11 @@ def duck(colour: str) -> Item:
     rubber = paint(colour, 0.5, 60.0)
     beak, black = paint("orange" if colour != "orange" else "red", 0.4), paint("black", 0.8, 200.0)
     body = (
-        Piece(Ellipsoid(0.15, 0.115, 0.1), pose(z=0.092), rubber),
+        Piece(Ellipsoid(0.15, 0.115, 0.1), pose(z=0.099), rubber),
         Piece(Ellipsoid(0.07, 0.055, 0.035), pose(-0.13, 0, 0.13, ry=35), rubber),
     )
     wings = tuple(
-        Piece(Ellipsoid(0.085, 0.022, 0.055), pose(-0.03, s * 0.108, 0.11, rx=-s * 14, ry=18), rubber)
-        for s in (1, -1)
+        Piece(Ellipsoid(0.085, 0.022, 0.055), pose(-0.03, s * 0.108, 0.11, rx=-s * 14, ry=18), rubber) for s in (1, -1)
     )
     head = (ball(0.083, pose(0.075, 0, 0.225), rubber),)
     bill = (
@@ -154,7 +161,7 @@ def duck(colour: str) -> Item:
         Part("the black eyes of the duck", eyes),
         Part("the wings of the duck", wings),
     )
-    return Item(f"a {colour} rubber duck", parts, 0.21, 0.31)
+    return Item(a(f"{colour} rubber duck"), parts, 0.21, 0.31)
 
 
 def fence(colour: str) -> Item:
@@ -190,4 +197,4 @@ def fence(colour: str) -> Item:
         Part(f"the {colour} rails of the fence", tuple(rails)),
         Part("the wire mesh of the fence", tuple(wires)),
     )
-    return Item(f"a {colour} toy fence with a wire mesh", parts, 0.3, 0.41)
+    return Item(a(f"{colour} toy fence with a wire mesh"), parts, 0.305, 0.41)

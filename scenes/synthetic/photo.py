@@ -71,9 +71,7 @@ def develop(radiance: np.ndarray) -> np.ndarray:
     room = 1 - SHOULDER
     soft = SHOULDER + room * (1 - np.exp(-np.maximum(radiance - SHOULDER, 0) / room))
     value = np.where(radiance < SHOULDER, radiance, soft)
-    srgb = np.where(
-        value <= 0.0031308, 12.92 * value, 1.055 * np.power(np.maximum(value, 1e-6), 1 / 2.4) - 0.055
-    )
+    srgb = np.where(value <= 0.0031308, 12.92 * value, 1.055 * np.power(np.maximum(value, 1e-6), 1 / 2.4) - 0.055)
     return np.round(255 * np.clip(srgb, 0, 1)).astype(np.uint8)
 
 

@@ -160,8 +160,7 @@ def albedo(texture: Texture, p: Vec) -> np.ndarray:
             return np.asarray(colours, dtype)[np.floor(phase).astype(np.int32) % len(colours)].T
         case Checks(first, second, size, axes):
             cells = [
-                np.floor(coordinate(p, axis) / step).astype(np.int32)
-                for axis, step in zip(axes, size, strict=True)
+                np.floor(coordinate(p, axis) / step).astype(np.int32) for axis, step in zip(axes, size, strict=True)
             ]
             return _mix(first, second, ((cells[0] + cells[1]) & 1).astype(dtype))
         case Grain():
@@ -292,9 +291,4 @@ def _pips(texture: Pips, p: Vec) -> np.ndarray:
     diagonal = spot(far, far) | spot(-far, -far)
     other = spot(far, -far) | spot(-far, far)
     sides = spot(far, 0) | spot(-far, 0)
-    return (
-        (spot(0, 0) & (count % 2 == 1))
-        | (diagonal & (count > 1))
-        | (other & (count > 3))
-        | (sides & (count == 6))
-    )
+    return (spot(0, 0) & (count % 2 == 1)) | (diagonal & (count > 1)) | (other & (count > 3)) | (sides & (count == 6))

@@ -47,9 +47,7 @@ def hit_torus(shape: Torus, o: Vec, d: Vec, start: np.ndarray) -> np.ndarray:
     if len(near_tube):
         few_o = (o0.ravel()[near_tube], o1.ravel()[near_tube], o2.ravel()[near_tube])
         few_d = (d0.ravel()[near_tube], d1.ravel()[near_tube], d2.ravel()[near_tube])
-        result.ravel()[near_tube] = _march(
-            shape, few_o, few_d, enter.ravel()[near_tube], leave.ravel()[near_tube]
-        )
+        result.ravel()[near_tube] = _march(shape, few_o, few_d, enter.ravel()[near_tube], leave.ravel()[near_tube])
     return result
 
 
