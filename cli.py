@@ -101,9 +101,7 @@ def parse(words: Sequence[str]) -> TrainOptions[Any] | Resume | Evaluate | Rende
         complain(f"unknown command {stray[0]!r}", stray[0], COMMANDS, "commands")
     rest = list(words)
     if name is not None:  # the command word first, so that flags before it are understood too
-        free = [
-            i for i, word in enumerate(rest) if word == name and (i == 0 or not rest[i - 1].startswith("-"))
-        ]
+        free = [i for i, word in enumerate(rest) if word == name and (i == 0 or not rest[i - 1].startswith("-"))]
         rest.pop(free[0] if free else rest.index(name))
         if name == "train":
             return parse_train(rest, "fieldbench train")
@@ -191,9 +189,7 @@ def render(options: Render) -> int:
     scene = scene_of(run)
     model, _ = load_model(run)
     cameras = [scene.view(name).camera for name in scene.split.train]
-    width, height = (
-        (cameras[0].width, cameras[0].height) if options.size is None else picture_size(options.size)
-    )
+    width, height = (cameras[0].width, cameras[0].height) if options.size is None else picture_size(options.size)
     if options.path == "orbit":
         path = CameraPath(orbit(cameras, options.frames, width, height))
     else:

@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -105,7 +105,7 @@ def check_finite(losses: Mapping[str, float], step: int) -> None:
 
 def train_run(
     session: Session, batches: Callable[[int], Any], *, tensorboard: bool = False
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Train a session to its end, keeping its run folder: one Progress a step.
 
     Checkpoints are written every `run.checkpoint_seconds`, at the end, and when the generator is closed
@@ -115,9 +115,7 @@ def train_run(
     """
     run, model, state = session.run, session.model, session.state
     with locked(run):
-        recorder = Recorder(
-            run.folder, session.scene, step=state.step, seconds=state.seconds, tensorboard=tensorboard
-        )
+        recorder = Recorder(run.folder, session.scene, step=state.step, seconds=state.seconds, tensorboard=tensorboard)
         saved_at = time.monotonic()
         try:
             for progress in train(model, batches, steps=run.steps, state=state):
@@ -126,9 +124,7 @@ def train_run(
                     try:
                         save(session, recorder)
                     except OSError as error:
-                        log.warning(
-                            "%s; training goes on, next try in %g s", error.strerror, run.checkpoint_seconds
-                        )
+                        log.warning("%s; training goes on, next try in %g s", error.strerror, run.checkpoint_seconds)
                     saved_at = time.monotonic()
                 yield report
         except GeneratorExit:
@@ -163,9 +159,7 @@ def run_to_end(session: Session, *, tensorboard: bool = False) -> int:
     from scenes.batches import view_batches
 
     run, console = session.run, Console(stderr=True)
-    logging.basicConfig(
-        format="%(message)s", handlers=[RichHandler(console=console, show_path=False)], force=True
-    )
+    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=console, show_path=False)], force=True)
     console.print(f"run folder {run.folder}", highlight=False, markup=False, soft_wrap=True)
     batches = view_batches(session.scene, seed=run.seed, device=run.device)
     with stop_on_signal() as stop:

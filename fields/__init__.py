@@ -33,9 +33,7 @@ def config_from_json(method: str, values: Mapping[str, Any]) -> FieldConfig:
     kind = config_type(method)
     unknown = sorted(values.keys() - kind.__dataclass_fields__.keys())
     if unknown:
-        raise ValueError(
-            f"config of {method}: unknown options {', '.join(unknown)}; was another version at work here?"
-        )
+        raise ValueError(f"config of {method}: unknown options {', '.join(unknown)}; was another version at work here?")
     return kind(**values)
 
 
@@ -63,7 +61,5 @@ def load(config: FieldConfig, weights: Mapping[str, Tensor], *, seed: int, steps
                 raise ValueError(f"the weights lack {error}: they are not those of {config.method}") from None
     strange = sorted(model.state_dict().keys() ^ weights.keys())
     if strange:
-        raise ValueError(
-            f"the weights are not those of {config.method}: differing tensors {', '.join(strange[:8])}"
-        )
+        raise ValueError(f"the weights are not those of {config.method}: differing tensors {', '.join(strange[:8])}")
     return model

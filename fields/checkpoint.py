@@ -199,6 +199,7 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+    path.chmod(path.parent.stat().st_mode & 0o666)  # safetensors' files are readable by their owner alone
     _flush(path)
 
 

@@ -87,13 +87,9 @@ def check_edit(model: Optimisable, edit: RowEdit) -> None:
     """ValueError saying what in a RowEdit does not fit the model."""
     rows = len(edit.source)
     parameters = dict(model.named_parameters())
-    unknown = sorted(
-        {*edit.names, *edit.values, *edit.reset} - set(edit.names) | set(edit.names) - parameters.keys()
-    )
+    unknown = sorted({*edit.names, *edit.values, *edit.reset} - set(edit.names) | set(edit.names) - parameters.keys())
     if unknown:
-        raise ValueError(
-            f"row edit: {', '.join(unknown)} are not among the edit's names and the model's parameters"
-        )
+        raise ValueError(f"row edit: {', '.join(unknown)} are not among the edit's names and the model's parameters")
     counts = {name: len(parameters[name]) for name in edit.names}
     if len(set(counts.values())) != 1:
         raise ValueError(f"row edit: parameters of unequal row counts {counts}")
@@ -120,9 +116,7 @@ def checkpoint_of(model: Optimisable, state: TrainState, method: str) -> Checkpo
         for parameter, entries in state.optimiser.state.items()
         for entry, value in entries.items()
     }
-    rates = {
-        str(group.get("name", i)): float(group["lr"]) for i, group in enumerate(state.optimiser.param_groups)
-    }
+    rates = {str(group.get("name", i)): float(group["lr"]) for i, group in enumerate(state.optimiser.param_groups)}
     return Checkpoint(method, state.step, state.seconds, model.state_dict(), moments, rates, capture_random())
 
 
@@ -133,9 +127,7 @@ def restore(model: Optimisable, checkpoint: Checkpoint) -> TrainState:
     for key, value in checkpoint.optimiser.items():
         name, _, entry = key.rpartition("|")
         if name not in parameters:
-            raise ValueError(
-                f"checkpoint: it has moments of {name!r}, which this model has not; another method's run?"
-            )
+            raise ValueError(f"checkpoint: it has moments of {name!r}, which this model has not; another method's run?")
         state.optimiser.state[parameters[name]][entry] = value
     state.step, state.seconds = checkpoint.step, checkpoint.seconds
     if checkpoint.random is not None:

@@ -103,11 +103,7 @@ def run_command(command: Callable[[], int], *, debug: bool) -> int:
         return command()
     except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError) as error:
         # OSError's own text repeats the number and the path that our messages already hold.
-        text = (
-            error.strerror
-            if isinstance(error, OSError) and error.strerror and not error.filename
-            else str(error)
-        )
+        text = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else str(error)
         print(f"error: {text or type(error).__name__}\n(--debug shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -45,15 +45,15 @@ class Progress:
 
 
 def show(
-    progress: Iterator[Progress], title: str, *, stop: Callable[[], bool], console: Console
+    progress: Generator[Progress, None, None], title: str, *, stop: Callable[[], bool], console: Console
 ) -> Progress | None:
     """Pull a run to its end, or until `stop()`, showing how it goes; returns its last report (or None).
 
-    `progress` must be a generator; it is closed, which lets it write its checkpoint.
+    The generator is closed at the end, which lets it write its checkpoint.
     """
     display = _bar(title, console) if console.is_terminal else _lines(title, console)
     last = None
-    with contextlib.closing(progress) as reports, display as update:  # type: ignore[type-var]
+    with contextlib.closing(progress) as reports, display as update:
         for last in reports:
             update(last)
             if stop():

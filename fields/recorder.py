@@ -33,9 +33,7 @@ class Recorder:
     no choice depends on them.
     """
 
-    def __init__(
-        self, folder: Path, scene: Scene, *, step: int, seconds: float, tensorboard: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, scene: Scene, *, step: int, seconds: float, tensorboard: bool = False) -> None:
         self.history = History(folder / "metrics.jsonl", step=step)
         self.scene = scene
         names = scene.split.val or scene.split.test
@@ -53,9 +51,7 @@ class Recorder:
         if progress.step % RECORD_EVERY == 0 or last:
             scalars = {"loss": progress.loss, "memory_mb": resident_bytes() / 2**20}
             scalars |= {f"loss/{name}": value for name, value in progress.losses.items()}
-            self._write(
-                progress, scalars | {f"count/{name}": number for name, number in progress.counts.items()}
-            )
+            self._write(progress, scalars | {f"count/{name}": number for name, number in progress.counts.items()})
         return replace(progress, val_psnr=self.val_psnr)
 
     def flush(self) -> None:

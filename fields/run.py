@@ -200,9 +200,7 @@ def locked(run: Run) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(
-                f"{run.folder}: another process is training this run; wait for it or stop it"
-            ) from None
+            raise RuntimeError(f"{run.folder}: another process is training this run; wait for it or stop it") from None
         yield
 
 
@@ -217,9 +215,7 @@ def source_commit() -> str | None:
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
             return None  # installed inside somebody else's checkout
-        return git("rev-parse", "HEAD") + (
-            "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-        )
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
 

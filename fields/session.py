@@ -88,9 +88,7 @@ def load_model(run: Run) -> tuple[Any, Checkpoint]:
             "put back the checkpoint that belongs here, or remove it to start the run again"
         )
     try:
-        return fields.load(run.config, checkpoint.weights, seed=run.seed, steps=run.steps).to(
-            run.device
-        ), checkpoint
+        return fields.load(run.config, checkpoint.weights, seed=run.seed, steps=run.steps).to(run.device), checkpoint
     except ValueError as error:
         raise ValueError(f"{run.checkpoints}: {error}") from None
 
@@ -109,16 +107,10 @@ def existing_scene(place: Path) -> Path:
     if place.exists():
         return place.resolve()
     parent = place.parent if place.parent.is_dir() else Path(".")
-    neighbours = sorted(
-        entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    neighbours = sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     near = difflib.get_close_matches(place.name, [*neighbours, DEMO], n=3, cutoff=0.5)
     shown = [name if name == DEMO else str(parent / name) for name in near]
-    hint = (
-        f"did you mean {' or '.join(shown)}?"
-        if near
-        else f"there are {', '.join(neighbours[:8]) or 'no folders'}"
-    )
+    hint = f"did you mean {' or '.join(shown)}?" if near else f"there are {', '.join(neighbours[:8]) or 'no folders'}"
     raise FileNotFoundError(
         f"scene {place}: no such folder in {parent.resolve()}; {hint} (`{DEMO}` is the bundled scene)"
     )

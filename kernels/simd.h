@@ -19,9 +19,38 @@ INLINE Floats load(const float* p) { Floats v; std::memcpy(&v, p, sizeof v); ret
 INLINE void store(float* p, Floats v) { std::memcpy(p, &v, sizeof v); }
 // Comparisons of vectors give -1 or 0 a lane; select takes such a mask.
 INLINE Floats select(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
+INLINE Floats absolute(Floats a) { return a < 0.0f ? -a : a; }
+
+INLINE Ints bits(Floats v) { Ints i; std::memcpy(&i, &v, sizeof i); return i; }
+INLINE Floats from_bits(Ints i) { Floats v; std::memcpy(&v, &i, sizeof v); return v; }
+
+// Mask: one bit a lane where the hardware has mask registers, which compilers do not reach from vector comparisons.
+#if defined(__AVX512F__)
+typedef __mmask16 Mask;
+INLINE Mask at_least(Floats a, Floats b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GE_OQ); }
+INLINE Mask below(Floats a, Floats b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ); }
+INLINE Floats choose(Mask mask, Floats yes, Floats no) { return (Floats)_mm512_mask_blend_ps(mask, (__m512)no, (__m512)yes); }
+INLINE Floats where(Mask mask, Floats yes) { return (Floats)_mm512_maskz_mov_ps(mask, (__m512)yes); }
+INLINE Floats minimum(Floats a, Floats b) { return (Floats)_mm512_min_ps((__m512)a, (__m512)b); }
+INLINE Floats maximum(Floats a, Floats b) { return (Floats)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE bool any_lane(Mask mask) { return mask != 0; }
+INLINE bool any(Ints mask) { return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0; }
+#else
+typedef Ints Mask;
+INLINE Mask at_least(Floats a, Floats b) { return a >= b; }
+INLINE Mask below(Floats a, Floats b) { return a < b; }
+INLINE Floats choose(Mask mask, Floats yes, Floats no) { return mask ? yes : no; }
+INLINE Floats where(Mask mask, Floats yes) { return from_bits(mask & bits(yes)); }
 INLINE Floats minimum(Floats a, Floats b) { return a < b ? a : b; }
 INLINE Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
-INLINE Floats absolute(Floats a) { return a < 0.0f ? -a : a; }
+INLINE bool any(Ints mask) {
+    typedef int64_t Longs __attribute__((vector_size(64)));
+    Longs m;
+    std::memcpy(&m, &mask, sizeof m);
+    return ((m[0] | m[1]) | (m[2] | m[3]) | (m[4] | m[5]) | (m[6] | m[7])) != 0;
+}
+INLINE bool any_lane(Mask mask) { return any(mask); }
+#endif
 
 INLINE float sum(Floats v) {
     typedef float Half __attribute__((vector_size(32)));
@@ -35,27 +64,6 @@ INLINE float sum(Floats v) {
     std::memcpy(&b, reinterpret_cast<const char*>(&low) + 16, 16);
     a += b;
     return (a[0] + a[2]) + (a[1] + a[3]);
-}
-
-INLINE bool any(Ints mask) {
-#if defined(__AVX512F__)
-    // Compilers do not find this one instruction in portable code.
-    __m512i m;
-    std::memcpy(&m, &mask, sizeof m);
-    return _mm512_test_epi32_mask(m, m) != 0;
-#else
-    typedef int64_t Longs __attribute__((vector_size(64)));
-    Longs m;
-    std::memcpy(&m, &mask, sizeof m);
-    return ((m[0] | m[1]) | (m[2] | m[3]) | (m[4] | m[5]) | (m[6] | m[7])) != 0;
-#endif
-}
-
-INLINE Ints bits(Floats v) { Ints i; std::memcpy(&i, &v, sizeof i); return i; }
-INLINE Floats from_bits(Ints i) { Floats v; std::memcpy(&v, &i, sizeof v); return v; }
-// -|a| where mask is false, `yes` elsewhere.
-INLINE Floats select_or_negated(Ints mask, Floats yes, Floats a) {
-    return select(mask, yes, from_bits(bits(a) | INT32_MIN));
 }
 
 // 2^x for x in [-125, 127], any value outside: the integer part goes straight into the exponent of a degree-6 minimax

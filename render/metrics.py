@@ -16,6 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kernels.ssim import ssim as ssim_map
+
 LpipsBackbone = Literal["alex", "vgg"]
 SMALLEST_MSE = 1e-10
 
@@ -42,20 +44,7 @@ def ssim(picture: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
     if mask is not None:
         rows, columns = bounding_box(mask)
         picture, truth = picture[rows, columns], truth[rows, columns]
-    return float(ssim_map(picture, truth).mean())
-
-
-def ssim_map(picture: Tensor, truth: Tensor) -> Tensor:
-    """[H, W, 3] float64: the SSIM of the window around every pixel and channel."""
-    x, y = picture.double().permute(2, 0, 1), truth.double().permute(2, 0, 1)
-    mean_x, mean_y = _smooth(x), _smooth(y)
-    variance_x = _smooth(x * x) - mean_x * mean_x
-    variance_y = _smooth(y * y) - mean_y * mean_y
-    covariance = _smooth(x * y) - mean_x * mean_y
-    c1, c2 = 0.01**2, 0.03**2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x * mean_x + mean_y * mean_y + c1)
-    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
-    return (luminance * structure).permute(1, 2, 0)
+    return float(ssim_map(picture.float(), truth.float()).double().mean())
 
 
 def bounding_box(mask: Tensor) -> tuple[slice, slice]:
@@ -75,31 +64,30 @@ def open_lpips(backbone: LpipsBackbone = "alex") -> Callable[[Tensor, Tensor], f
         return "torchmetrics is not installed: pip install 'fieldbench[metrics]'"
     if importlib.util.find_spec("torchvision") is None:
         return "torchvision, which holds the backbone, is not installed: pip install torchvision"
-    from torchvision.models import AlexNet_Weights, VGG16_Weights  # pyright: ignore[reportMissingImports]
-
+    try:
+        from torchvision.models import (  # pyright: ignore[reportMissingImports]
+            AlexNet_Weights,
+            VGG16_Weights,
+        )
+    except (ImportError, RuntimeError) as error:  # a build for another torch fails while it registers operators
+        return f"torchvision does not fit this torch ({error}): install the build made for it"
     weights = (AlexNet_Weights if backbone == "alex" else VGG16_Weights).IMAGENET1K_V1
     file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
     if not file.exists():
         return f"the {backbone} weights are not in torch's model cache: download {weights.url} to {file}"
-    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity as distance
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    distance = LearnedPerceptualImagePatchSimilarity(net_type=backbone, normalize=True)
 
     def lpips(picture: Tensor, truth: Tensor) -> float:
         _check(picture, truth, None)
-        x, y = (image.float().clamp(0, 1).permute(2, 0, 1)[None] for image in (picture, truth))
+        x, y = (image.float().cpu().clamp(0, 1).permute(2, 0, 1)[None] for image in (picture, truth))
         with torch.no_grad():
-            return float(distance(x, y, net_type=backbone, normalize=True))
+            value = float(distance(x, y))
+        distance.reset()  # the library would average over calls
+        return value
 
     return lpips
-
-
-def _smooth(channels: Tensor) -> Tensor:
-    """Gaussian-weighted mean around every pixel of [C, H, W], zeros beyond the border."""
-    offset = torch.arange(-5, 6, dtype=channels.dtype, device=channels.device)
-    window = torch.exp(-0.5 * (offset / 1.5) ** 2)
-    window = window / window.sum()
-    stacked = channels[:, None]
-    stacked = torch.nn.functional.conv2d(stacked, window.view(1, 1, 11, 1), padding=(5, 0))
-    return torch.nn.functional.conv2d(stacked, window.view(1, 1, 1, 11), padding=(0, 5))[:, 0]
 
 
 def _check(picture: Tensor, truth: Tensor, mask: Tensor | None) -> None:
@@ -112,6 +100,4 @@ def _check(picture: Tensor, truth: Tensor, mask: Tensor | None) -> None:
     if mask.dtype != torch.bool or mask.shape != picture.shape[:2]:
         raise ValueError(f"mask: expected bool {list(picture.shape[:2])}, got {mask.dtype} {list(mask.shape)}")
     if not bool(mask.any()):
-        raise ValueError(
-            "mask: no pixel is set, so there is nothing to score; leave this view's masked form out"
-        )
+        raise ValueError("mask: no pixel is set, so there is nothing to score; leave this view's masked form out")

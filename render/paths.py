@@ -51,9 +51,7 @@ def orbit(cameras: Sequence[Camera], frames: int, width: int, height: int) -> li
     heights = offsets @ up
     flat = offsets - heights[:, None] * up
     radius, raised = float(flat.norm(dim=1).mean()), float(heights.mean())
-    if radius < 1e-6 * max(
-        1.0, float(offsets.norm(dim=1).max())
-    ):  # all above one another: any direction is as good
+    if radius < 1e-6 * max(1.0, float(offsets.norm(dim=1).max())):  # all above one another: any direction is as good
         radius = max(abs(raised), 1e-3)
     east = perpendicular(up, flat[int(flat.norm(dim=1).argmax())])
     north = torch.linalg.cross(up, east)
@@ -130,9 +128,7 @@ def spline(keyframes: Sequence[Camera], frames: int, *, closed: bool = False) ->
     one's.
     """
     if not keyframes or frames < 1:
-        raise ValueError(
-            f"spline: expected keyframes and at least one frame, got {len(keyframes)} and {frames}"
-        )
+        raise ValueError(f"spline: expected keyframes and at least one frame, got {len(keyframes)} and {frames}")
     first = keyframes[0]
     if len(keyframes) == 1:
         return [first] * frames
@@ -142,9 +138,7 @@ def spline(keyframes: Sequence[Camera], frames: int, *, closed: bool = False) ->
     place = CubicSpline(knots, poses[:, :3, 3], bc_type="periodic" if closed else "natural")
     turn = _rotation_spline(poses[:, :3, :3], closed)
     # One picture size: focal lengths are carried as multiples of the width.
-    lens = np.array(
-        [[c.fx / c.width, c.fy / c.height, c.cx / c.width, c.cy / c.height, c.time] for c in around]
-    )
+    lens = np.array([[c.fx / c.width, c.fy / c.height, c.cx / c.width, c.cy / c.height, c.time] for c in around])
     path = []
     for u in np.linspace(0, knots[-1], frames, endpoint=not closed):
         pose = np.eye(4)
@@ -174,9 +168,7 @@ def read_path(path: Path, world_from_input: Tensor, *, frames: int, width: int, 
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: not JSON ({error}); expected a camera_path.json or transforms.json"
-        ) from None
+        raise ValueError(f"{path}: not JSON ({error}); expected a camera_path.json or transforms.json") from None
     if not isinstance(document, dict):
         raise ValueError(f"{path}: expected a JSON object as in camera_path.json or transforms.json")
     try:
@@ -185,9 +177,7 @@ def read_path(path: Path, world_from_input: Tensor, *, frames: int, width: int, 
             cameras = [_path_camera(step, "camera_to_world", world_from_input, width, height) for step in steps]
             return CameraPath(cameras, document.get("fps"))
         if document.get("keyframes"):
-            keys = [
-                _path_camera(key, "matrix", world_from_input, width, height) for key in document["keyframes"]
-            ]
+            keys = [_path_camera(key, "matrix", world_from_input, width, height) for key in document["keyframes"]]
             fps, seconds = document.get("fps"), document.get("seconds")
             count = round(fps * seconds) if fps and seconds else frames
             return CameraPath(spline(keys, max(count, 1), closed=bool(document.get("is_cycle"))), fps)
@@ -195,15 +185,11 @@ def read_path(path: Path, world_from_input: Tensor, *, frames: int, width: int, 
             shots = sorted(document["frames"], key=lambda frame: str(frame.get("file_path", "")))
             return CameraPath([_shot_camera(shot, document, world_from_input, width, height) for shot in shots])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: {error if isinstance(error, ValueError) else f'lacks or garbles {error}'}"
-        ) from None
+        raise ValueError(f"{path}: {error if isinstance(error, ValueError) else f'lacks or garbles {error}'}") from None
     raise ValueError(f"{path}: holds no camera_path, keyframes or frames")
 
 
-def _path_camera(
-    step: Mapping[str, Any], key: str, world_from_input: Tensor, width: int, height: int
-) -> Camera:
+def _path_camera(step: Mapping[str, Any], key: str, world_from_input: Tensor, width: int, height: int) -> Camera:
     """nerfstudio gives the vertical field of view in degrees."""
     focal = 0.5 * height / math.tan(math.radians(float(step["fov"])) / 2)
     pose = _world_from_camera(step[key], world_from_input)
@@ -219,9 +205,7 @@ def _shot_camera(
         focal = 0.5 * width / math.tan(float(lens["camera_angle_x"]) / 2)
         return Camera(pose, focal, focal, width / 2, height / 2, width, height)
     w, h, fx = float(lens["w"]), float(lens["h"]), float(lens["fl_x"])
-    full = Camera(
-        pose, fx, float(lens.get("fl_y", fx)), lens.get("cx", w / 2), lens.get("cy", h / 2), int(w), int(h)
-    )
+    full = Camera(pose, fx, float(lens.get("fl_y", fx)), lens.get("cx", w / 2), lens.get("cy", h / 2), int(w), int(h))
     return replace(full.resized(width, height), time=float(shot.get("time", 0.0)))
 
 

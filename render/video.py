@@ -13,16 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-# Tagged and converted as BT.709, or players would guess the matrix from the size and shift the colours.
-COLOUR = [
-    "-vf",
-    "scale=out_color_matrix=bt709:out_range=tv",
-    "-colorspace",
-    "bt709",
-    "-color_primaries",
-    "bt709",
-]
-COLOUR += ["-color_trc", "bt709", "-color_range", "tv", "-movflags", "+faststart"]
+# Converted and tagged as BT.709, or players would guess the matrix from the size and shift the colours.
+COLOUR = "scale=out_color_matrix=bt709:out_range=tv,setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+PARAMETERS = ["-crf", "17", "-vf", COLOUR, "-movflags", "+faststart"]
 
 
 def write_frames(path: Path, frames: Iterable[Tensor], fps: float = 30.0) -> int:
@@ -75,7 +68,7 @@ def _write_mp4(path: Path, frames: Iterable[Tensor], fps: float) -> int:
         fps=fps,  # pyright: ignore[reportArgumentType] (a fraction is fine: it is written with two digits)
         codec="libx264",
         macro_block_size=2,
-        output_params=["-crf", "17", *COLOUR],
+        output_params=PARAMETERS,
     )
     count = 0
     try:

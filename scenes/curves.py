@@ -11,9 +11,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 16, 30, 30
 MOST_POINTS = 400
 
 
-def curve_svg(
-    title: str, points: Sequence[tuple[float, float]], *, unit: str = "", logarithmic: bool = False
-) -> str:
+def curve_svg(title: str, points: Sequence[tuple[float, float]], *, unit: str = "", logarithmic: bool = False) -> str:
     """An `<svg>` element of (step, value) points; the newest value is written at the end of the line.
 
     logarithmic: the value axis; points at or below zero are then left out. Long series are averaged in bins of
@@ -49,6 +47,7 @@ def curve_svg(
         f'<text x="{at_x(tick):.1f}" y="{HEIGHT - 10}" text-anchor="middle">{tick:,g}</text>'
         for tick in ticks(x_low, x_high, 5)
     )
+    parts.append(f'<text x="{LEFT - 6}" y="{HEIGHT - 10}" text-anchor="end">step</text>')
     line = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for (x, _), y in zip(kept, values, strict=True))
     parts.append(f'<polyline class="line" points="{line}"/>')
     end_x, end_y = at_x(x_high), at_y(values[-1])

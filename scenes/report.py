@@ -54,7 +54,7 @@ section h3 { font-size: 14px; margin: 0 0 8px; font-weight: 600; }
 section h3 small { color: var(--soft); font-weight: 400; margin-left: 12px;
   font-variant-numeric: tabular-nums; }
 .row { display: grid; grid-template-columns: repeat(3, 1fr); gap: 8px; } figure { margin: 0; }
-img { width: 100%; image-rendering: auto; display: block; background: #000; }
+img { width: 100%; display: block; outline: 1px solid var(--rule); outline-offset: -1px; }
 """
 
 
@@ -100,9 +100,7 @@ def write_report(
         f" No LPIPS: {escape(scores.lpips_reason)}." if scores.lpips_reason else "",
         '</p><h2>Training</h2><div class="curves">',
         curve_svg("loss", [(r["step"], r["loss"]) for r in history if "loss" in r], logarithmic=True),
-        curve_svg(
-            "held-out PSNR", [(r["step"], r["val_psnr"]) for r in history if "val_psnr" in r], unit=" dB"
-        ),
+        curve_svg("held-out PSNR", [(r["step"], r["val_psnr"]) for r in history if "val_psnr" in r], unit=" dB"),
         "</div><h2>Views, worst first</h2>",
         *(view_section(scores, index, pictures) for index in by_error(scores)),
         "</body></html>\n",
@@ -121,9 +119,7 @@ def unit(metric: str, scores: Scores) -> str:
 
 def facts_line(facts: Mapping[str, Any]) -> str:
     """The facts that a figure must name, in one line."""
-    commit = str(facts.get("commit") or "unknown")[:10] + (
-        "+changes" if "+" in str(facts.get("commit")) else ""
-    )
+    commit = str(facts.get("commit") or "unknown")[:10] + ("+changes" if "+" in str(facts.get("commit")) else "")
     return (
         f"{facts['step']} of {facts['steps']} steps · seed {facts['seed']} · {facts['train_seconds']:.1f} s "
         f"of training on {facts['device']} ({facts['machine']}, {facts['threads']} threads) · "
@@ -142,10 +138,10 @@ def view_section(scores: Scores, index: int, pictures: Path) -> str:
     figures = "".join(
         f'<figure><img loading="lazy" alt="{kind} of {escape(view.name)}" src="{embedded(pictures / file)}">'
         f"<figcaption>{caption}</figcaption></figure>"
-        for kind, caption in (("render", "render"), ("truth", "truth"), ("error", "error (white: a quarter)"))
+        for kind, caption in (("render", "render"), ("truth", "truth"), ("error", "error (white: 0.25 or more)"))
         for file in (f"{index:03d}-{kind}.png",)
     )
-    heading = f"{escape(view.name)}<small>{escape('   '.join(values))}</small>"
+    heading = f"{escape(view.name)}<small>{escape(' · '.join(values))}</small>"
     return f'<section><h3>{heading}</h3><div class="row">{figures}</div></section>'
 
 

@@ -111,5 +111,3 @@ class ViewBatch:
     background_srgb: Tensor
     alpha: Tensor | None = None
     mask: Tensor | None = None
-
-

@@ -17,9 +17,7 @@ from train import train_run
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["train", "--help"], ["train", "splats", "--help"], ["resume", "-h"]]
-)
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["train", "splats", "--help"], ["resume", "-h"]])
 def test_help_imports_nothing_heavy(words):
     code = f"""
 import sys

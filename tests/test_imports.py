@@ -7,9 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = ("kernels", "render", "scenes", "fields", "train", "cli")
-ALLOWED = {name: set(ORDER[: i + 1]) for i, name in enumerate(ORDER)} | {
-    "viewer": {"viewer", "render", "scenes"}
-}
+ALLOWED = {name: set(ORDER[: i + 1]) for i, name in enumerate(ORDER)} | {"viewer": {"viewer", "render", "scenes"}}
 ALLOWED["cli"] |= {"viewer"}
 FILES = sorted(p for name in ALLOWED for p in [*ROOT.glob(f"{name}.py"), *ROOT.glob(f"{name}/**/*.py")])
 

@@ -191,9 +191,7 @@ def test_full_disk_at_the_last_checkpoint_is_an_error(tmp_path, monkeypatch, end
     reports = train_run(session(run), targets)
     next(reports)
     monkeypatch.setattr(fields.checkpoint, "_save_tensors", full_disk)
-    with pytest.raises(
-        OSError, match=r"step \d not written.*free at least \d+ MB there; there is no earlier one"
-    ):
+    with pytest.raises(OSError, match=r"step \d not written.*free at least \d+ MB there; there is no earlier one"):
         if ending == "close":
             reports.close()
         for _ in reports:

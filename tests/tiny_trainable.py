@@ -47,9 +47,7 @@ class Blobs(nn.Module):
             return Frame({"rgb": self.picture().clamp(0, 1)})
 
     def loss(self, batch: Tensor, step: int) -> dict[str, Tensor]:
-        self.last = self.picture() + 0.01 * torch.randn(
-            HEIGHT, WIDTH, 3
-        )  # global generator, and a graph kept alive
+        self.last = self.picture() + 0.01 * torch.randn(HEIGHT, WIDTH, 3)  # global generator, and a graph kept alive
         return {"l2": (self.last - batch).square().mean(), "small": 1e-3 * self.colour.abs().mean()}
 
     def param_groups(self) -> list[dict[str, Any]]:
@@ -65,16 +63,12 @@ class Blobs(nn.Module):
             return None
         noise = torch.randn(1, 2, generator=torch.Generator().manual_seed(self.seed * 1000 + step))
         order = torch.argsort(self.gradient, descending=True, stable=True)
-        source = torch.cat(
-            [order[: max(3, len(order) - 1)], order[:2]]
-        )  # drop the calmest, copy the two liveliest
+        source = torch.cat([order[: max(3, len(order) - 1)], order[:2]])  # drop the calmest, copy the two liveliest
         place = self.place.detach()[source]
         place[-1:] += noise
         self.gradient = torch.zeros(len(source))
         fresh = torch.arange(len(source)) >= len(source) - 2
-        return RowEdit(
-            ("place", "colour"), source, fresh, {"place": place}, reset=("colour",) if step == 9 else ()
-        )
+        return RowEdit(("place", "colour"), source, fresh, {"place": place}, reset=("colour",) if step == 9 else ())
 
     def finished(self, step: int) -> bool:
         return False

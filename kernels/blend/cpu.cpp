@@ -21,12 +21,15 @@ constexpr float TO_LOG2 = 0.84932180028801904f;  // sqrt(log2(e) / 2): |A d|^2 /
 // its alpha >= 1/255 region.
 struct Splat { float x, y, a00, a10, a11, log2_opacity, reach, unused; };
 
-// Adds a layer to a row. A stopped pixel keeps its transmittance with a minus sign; returns alpha where it counted, else 0.
-INLINE Floats advance(Floats alpha, Floats& transmittance) {
-    const Floats next = transmittance * (1.0f - alpha);
-    const Ints alive = next >= TRANSMITTANCE_MIN;
-    transmittance = select_or_negated(alive, next, transmittance);
-    return select(alive, alpha, splat(0));
+// What a splat does to a row of pixels: alpha and weight are 0 where it adds nothing.
+struct Step { Floats alpha, weight; };
+
+// Adds a layer to a row. A stopped pixel keeps its transmittance with a minus sign.
+INLINE Step advance(Floats alpha, Floats& transmittance) {
+    const Floats weight = alpha * transmittance, next = transmittance - weight;
+    const Mask alive = at_least(next, splat(TRANSMITTANCE_MIN));
+    transmittance = choose(alive, next, from_bits(bits(transmittance) | INT32_MIN));
+    return {where(alive, alpha), where(alive, weight)};
 }
 
 struct TileView {
@@ -36,32 +39,32 @@ struct TileView {
     float x0, y0;  // position of the centre of the tile's first pixel
 };
 
-// Calls body(i, splat, row, alpha, before) for the splats [begin, end) of the list, front to back, and every row in which
-// they show, until every pixel has stopped; `alpha` is 0 where nothing is added, `before` the transmittance in front.
+// Walks the splats [begin, end) of the list front to back until every pixel has stopped: on_splat(i), then
+// on_row(row, step, before) for every row in which it shows, `before` the transmittance in front; then after_splat(i).
 template <class Start, class Row, class End>
 INLINE void composite(const TileView& tile, int64_t begin, int64_t end, Floats* transmittance, const Start& on_splat,
                       const Row& on_row, const End& after_splat) {
     const Floats x = lane_numbers() + tile.x0;
     for (int64_t i = begin; i < end; ++i) {
         if (i % 16 == 15) {
-            Ints alive = transmittance[0] > 0.0f;
-            for (int r = 1; r < TILE; ++r) alive |= transmittance[r] > 0.0f;
-            if (!any(alive)) break;
+            Floats most = transmittance[0];
+            for (int r = 1; r < TILE; ++r) most = maximum(most, transmittance[r]);
+            if (!any_lane(at_least(most, splat(TRANSMITTANCE_MIN)))) break;
         }
+        if (i + 4 < end) __builtin_prefetch(tile.splats + tile.list[i + 4]);
         const Splat& s = tile.splats[tile.list[i]];
         const float top = s.y - s.reach - tile.y0, bottom = s.y + s.reach - tile.y0;
         const int row_begin = top > 0 ? static_cast<int>(std::min(top, 16.0f)) : 0;
         const int row_end = bottom < TILE - 1 ? static_cast<int>(std::max(bottom, -1.0f) + 1.0f) : TILE;
         const Floats dx = x - s.x, r0 = s.a00 * dx;
-        const Floats column = s.log2_opacity - r0 * r0, lean = s.a10 * dx;
+        const Floats column = s.log2_opacity - r0 * r0, lean = s.a10 * dx, a11 = splat(s.a11);
         on_splat(i);
-        for (int r = row_begin; r < row_end; ++r) {
-            const Floats r1 = lean + s.a11 * (tile.y0 + r - s.y);
-            const Floats e = column - r1 * r1;
-            const Ints shows = (e >= LOG2_ALPHA_MIN) & (transmittance[r] > 0.0f);
-            if (!any(shows)) continue;
-            const Floats alpha = select(shows, minimum(exp2_poly(e), splat(ALPHA_MAX)), splat(0));
-            const Floats before = transmittance[r];
+        Floats dy = splat(tile.y0 + row_begin - s.y);
+        for (int r = row_begin; r < row_end; ++r, dy += 1.0f) {
+            const Floats r1 = lean + a11 * dy, e = column - r1 * r1, before = transmittance[r];
+            const Mask shows = at_least(e, splat(LOG2_ALPHA_MIN)) & at_least(before, splat(0));
+            if (!any_lane(shows)) continue;
+            const Floats alpha = where(shows, minimum(exp2_poly(e), splat(ALPHA_MAX)));
             on_row(r, advance(alpha, transmittance[r]), before);
         }
         after_splat(i);
@@ -80,9 +83,8 @@ void forward_tile(const TileView& tile, const float* features, int64_t stride, c
     composite(
         tile, 0, tile.count, transmittance,
         [&](int64_t i) { feature = features + int64_t(tile.list[i]) * stride; },
-        [&](int r, Floats alpha, Floats before) {
-            const Floats weight = alpha * before;
-            for (int c = 0; c < D; ++c) colour[r][c] += weight * feature[c];
+        [&](int r, Step step, Floats) {
+            for (int c = 0; c < D; ++c) colour[r][c] += step.weight * feature[c];
         },
         [](int64_t) {});
     const int64_t column0 = static_cast<int64_t>(tile.x0), row0 = static_cast<int64_t>(tile.y0);
@@ -176,7 +178,7 @@ void splat_gradient(const TileView& tile, const Splat& s, const float* feature, 
         }
         // alpha * d loss / d alpha; 0 where the clamp holds alpha.
         const Floats g_alpha = layer->before * earned - tg.behind[r] / (1.0f - alpha);
-        const Floats g_e = select(alpha < ALPHA_MAX, alpha * g_alpha, splat(0)), g_r1 = g_e * r1;
+        const Floats g_e = where(below(alpha, splat(ALPHA_MAX)), alpha * g_alpha), g_r1 = g_e * r1;
         tg.behind[r] += weight * earned;
         sum_e += g_e;
         sum_r1 += g_r1;
@@ -216,8 +218,8 @@ void backward_tile(const TileView& tile, const float* features, int64_t stride, 
         uint32_t rows = 0;
         composite(
             tile, begin, end, tg.transmittance, [&](int64_t) { rows = 0; },
-            [&](int r, Floats alpha, Floats before) {
-                *next++ = {alpha, before};
+            [&](int r, Step step, Floats before) {
+                *next++ = {step.alpha, before};
                 rows |= 1u << r;
             },
             [&](int64_t i) { scratch.rows[i - begin] = static_cast<uint16_t>(rows); });

@@ -119,9 +119,7 @@ def test_a_full_disk_leaves_the_old_one_and_no_litter(tmp_path, monkeypatch, pla
     def full(*args):
         if place == "_flush":
             raise OSError(28, "No space left on device")
-        raise module.SafetensorError(
-            "Error while serializing: I/O error: No space left on device (os error 28)"
-        )
+        raise module.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left") as caught:
         patch.setattr(module, place, full)

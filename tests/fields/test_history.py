@@ -13,9 +13,7 @@ def lines(path):
 
 def test_a_resumed_run_forgets_what_came_after_its_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text(
-        '{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.4}\n{"step": 3, "loss": 0.3}\n{"step": 4, "l'
-    )
+    path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.4}\n{"step": 3, "loss": 0.3}\n{"step": 4, "l')
     history = History(path, step=2)
     history.append({"step": 3, "loss": 0.31})
     assert lines(path) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.4}, {"step": 3, "loss": 0.31}]

@@ -66,9 +66,7 @@ def test_the_optimiser_moves_the_new_rows():
 def test_reset_forgets_the_moments_of_every_row_of_one_parameter():
     model, optimiser = stepped()
     keep = torch.arange(3)
-    apply_row_edit(
-        model, optimiser, RowEdit(("part.a", "b"), keep, torch.zeros(3, dtype=torch.bool), reset=("b",))
-    )
+    apply_row_edit(model, optimiser, RowEdit(("part.a", "b"), keep, torch.zeros(3, dtype=torch.bool), reset=("b",)))
     assert not optimiser.state[model.b]["exp_avg"].any() and not optimiser.state[model.b]["exp_avg_sq"].any()
     torch.testing.assert_close(optimiser.state[model.part.a]["exp_avg"], torch.tensor([0.1, 0.2, 0.3]))
 

@@ -62,7 +62,8 @@ def batch(scene, name):
 
 def psnr(model, scene, names):
     errors = [
-        (model.render(scene.view(n).camera, {"rgb"}, {}).rgb - batch(scene, n).image_srgb).square().mean() for n in names
+        (model.render(scene.view(n).camera, {"rgb"}, {}).rgb - batch(scene, n).image_srgb).square().mean()
+        for n in names
     ]
     return -10 * math.log10(float(torch.stack(errors).mean()))
 
@@ -106,7 +107,9 @@ def test_depth_and_normal_of_a_flat_disc():
         "dc": torch.zeros(1, 3),
         "rest": torch.zeros(1, 15, 3),
     }
-    camera = camera_from_fov(look_at(torch.tensor([0.0, 0.0, 2.0]), torch.zeros(3), torch.tensor([0.0, 1, 0])), 0.5, 9, 9)
+    camera = camera_from_fov(
+        look_at(torch.tensor([0.0, 0.0, 2.0]), torch.zeros(3), torch.tensor([0.0, 1, 0])), 0.5, 9, 9
+    )
     frame = Splats(SplatsConfig(), flat).render(camera, {"depth", "normal", "alpha"}, {})
     assert torch.allclose(frame["depth"], torch.tensor(2.0), atol=1e-5)
     assert torch.allclose(frame["normal"], torch.tensor([0.0, 0, 1]).expand(9, 9, 3), atol=1e-5)

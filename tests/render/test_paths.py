@@ -149,9 +149,7 @@ def test_camera_path_of_nerfstudio(tmp_path):
     in_world = (similarity() @ seen_from)[:3]
     pixel, depth = project_points(read, in_world)
     assert float(depth) == pytest.approx(8.0, abs=1e-4)
-    torch.testing.assert_close(
-        pixel, torch.tensor([60 + read.fx * 0.3 / 4, 40 - read.fy * 0.2 / 4]), atol=1e-3, rtol=0
-    )
+    torch.testing.assert_close(pixel, torch.tensor([60 + read.fx * 0.3 / 4, 40 - read.fy * 0.2 / 4]), atol=1e-3, rtol=0)
 
 
 def test_keyframes_alone_are_splined(tmp_path):
@@ -172,9 +170,7 @@ def test_frames_of_transforms_json(tmp_path):
     first = {**shot, "file_path": "a.png", "fl_x": 200.0}
     file = tmp_path / "transforms.json"
     file.write_text(
-        json.dumps(
-            {"fl_x": 100.0, "fl_y": 110.0, "cx": 40.0, "cy": 32.0, "w": 100, "h": 80, "frames": [shot, first]}
-        )
+        json.dumps({"fl_x": 100.0, "fl_y": 110.0, "cx": 40.0, "cy": 32.0, "w": 100, "h": 80, "frames": [shot, first]})
     )
     a, b = read_path(file, torch.eye(4), frames=1, width=200, height=160).cameras
     assert (a.fx, b.fx, b.fy, b.cx, b.cy) == (400.0, 200.0, 220.0, 80.0, 64.0)

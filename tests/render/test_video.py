@@ -28,6 +28,7 @@ def test_video_keeps_colours_and_count(tmp_path, size):
     assert write_frames(path, (flat(colour, *size) for colour in COLOURS), fps=12.5) == 4
     meta, frames = read(path)
     assert meta["size"] == (64, 48) and meta["fps"] == 12.5 and meta["codec"] == "h264"
+    assert "bt709" in meta["pix_fmt"] and "unknown" not in meta["pix_fmt"]
     assert len(frames) == 4
     for frame, colour in zip(frames, COLOURS, strict=True):
         np.testing.assert_allclose(frame.mean(axis=(0, 1)), colour.numpy() * 255, atol=4)

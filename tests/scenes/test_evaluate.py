@@ -26,9 +26,7 @@ class Painter:
     def render(self, camera, channels, settings):
         for view in self.scene.views:
             if view.camera is camera:
-                return Frame(
-                    {"rgb": truth_of(view.load(), self.scene.background) + self.offsets.get(view.name, 0.0)}
-                )
+                return Frame({"rgb": truth_of(view.load(), self.scene.background) + self.offsets.get(view.name, 0.0)})
         raise AssertionError("asked for a camera that is not in the scene")
 
 

@@ -68,9 +68,7 @@ class Reader(HTMLParser):
 def page(tmp_path):
     for index, grey in enumerate((0.1, 0.5, 0.9)):
         width = 1000 if index == 2 else 30
-        save_pictures(
-            tmp_path / "views", index, torch.full((20, width, 3), grey), torch.full((20, width, 3), 0.5)
-        )
+        save_pictures(tmp_path / "views", index, torch.full((20, width, 3), grey), torch.full((20, width, 3), 0.5))
     history = [{"step": s, "loss": 1 / s, "seconds": 0.1} for s in range(10, 100, 10)]
     history += [{"step": 50, "val_psnr": 20.0}, {"step": 99, "val_psnr": 25.5}]
     write_report(tmp_path / "report.html", SCORES, FACTS, history, tmp_path / "views")
