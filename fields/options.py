@@ -49,7 +49,9 @@ class TrainOptions(Generic[Config]):
     view: Literal["web", "none"] = "none"
     """Viewer to open while training."""
     max_size: Annotated[int | None, arg(metavar="PX")] = None
-    """Scale photos down until neither side is longer."""
+    """Reduce photos to this length of their longer side, by default 800; the bundled scene is made at it (320)."""
+    masks: Literal["auto", "ignore", "cut-out"] = "auto"
+    """What mask files mean: pixels to ignore, or an object's outline around which is nothing; auto looks at them."""
     checkpoint_seconds: float = 30.0
     """Time between checkpoints."""
     tensorboard: bool = False

@@ -29,7 +29,7 @@ import safetensors
 import torch
 
 from fields import FieldConfig, config_from_json
-from scenes.load import open_scene
+from scenes.load import MaskMeaning, open_scene
 from scenes.scene import Scene
 from scenes.splits import read_split, write_split
 
@@ -40,11 +40,12 @@ DEMO = "demo"
 class SceneSource:
     """Where a scene comes from: a folder (absolute path), or the bundled scene with its parameters.
 
-    max_size: longest side of the photos in pixels, None for as they are.
+    max_size, masks: see `scenes.load.open_scene`.
     """
 
     place: str
     max_size: int | None = None
+    masks: MaskMeaning = "auto"
     demo: Mapping[str, Any] | None = None
 
 
@@ -76,7 +77,7 @@ def open_source(source: SceneSource, split: Path | None = None) -> Scene:
 
         scene = demo_scene(DemoConfig(**source.demo))
     else:
-        scene = open_scene(Path(source.place), max_size=source.max_size)
+        scene = open_scene(Path(source.place), max_size=source.max_size, masks=source.masks)
     return scene if split is None else dataclasses.replace(scene, split=read_split(split, scene))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from fields.run import (
     scene_of,
     seed_everything,
 )
+from scenes.load import MaskMeaning
 from scenes.scene import Scene
 
 
@@ -48,7 +49,7 @@ def start(options: TrainOptions[Any]) -> Session:
     if options.out is not None:
         refuse_used(options.out)  # before a minute is spent on reading photos
     seed_everything(options.seed, device)
-    source = scene_source(options.scene, options.max_size)
+    source = scene_source(options.scene, options.max_size, options.masks)
     scene = open_source(source, options.split)
     steps = options.steps if options.steps is not None else {"cpu": 3_000, "cuda": 30_000}[device]
     model = fields.build(config, scene, seed=options.seed, steps=steps).to(device)
@@ -93,13 +94,16 @@ def load_model(run: Run) -> tuple[Any, Checkpoint]:
         raise ValueError(f"{run.checkpoints}: {error}") from None
 
 
-def scene_source(place: str, max_size: int | None) -> SceneSource:
+def scene_source(place: str, max_size: int | None, masks: MaskMeaning) -> SceneSource:
     """What SCENE on the command line means; FileNotFoundError names the nearest folders."""
     if place == DEMO:
         from scenes.synthetic import DemoConfig
 
-        return SceneSource(DEMO, max_size, asdict(DemoConfig()))
-    return SceneSource(str(existing_scene(Path(place))), max_size)
+        default = DemoConfig()
+        width = max_size or default.width
+        demo = replace(default, width=width, height=round(width * default.height / default.width))
+        return SceneSource(DEMO, demo=asdict(demo))
+    return SceneSource(str(existing_scene(Path(place))), max_size, masks)
 
 
 def existing_scene(place: Path) -> Path:

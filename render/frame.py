@@ -62,10 +62,14 @@ class Renderable(Protocol):
     """All that a viewer, a video or the evaluator needs of a model."""
 
     @property
-    def channels(self) -> tuple[Channel, ...]: ...
+    def channels(self) -> tuple[Channel, ...]:
+        """What it can render."""
+        ...
 
     @property
-    def controls(self) -> tuple[Control, ...]: ...
+    def controls(self) -> tuple[Control, ...]:
+        """What a person may set."""
+        ...
 
     def render(self, camera: Camera, channels: Set[str], settings: Settings) -> Frame:
         """The asked-for channels (names from `self.channels`) seen from `camera`, without gradients."""

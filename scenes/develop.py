@@ -30,7 +30,7 @@ class Recipe:
     """How to develop one photograph.
 
     image, mask: files. upright: apply the image's EXIF orientation. lens: at the size the image then has.
-    width, height: the size wanted.
+    width, height: the size wanted. cut_out: the mask is the outline of an object and becomes its alpha.
     """
 
     image: Path
@@ -39,6 +39,7 @@ class Recipe:
     lens: Lens
     width: int
     height: int
+    cut_out: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -69,8 +70,8 @@ def area_average(plane: NDArray, width: int, height: int) -> Plane:
 def develop(recipe: Recipe) -> Pixels:
     """The pixels of a photograph, ready for use; ValueError names a file that is damaged or does not fit.
 
-    The mask is the mask file's, times 0 where undistortion looks past the edge of the photograph; None when
-    there is no mask file and all is seen.
+    The mask is the mask file's (unless that cuts out an object), times 0 where undistortion looks past the edge of the
+    photograph; None when there is no such file and all is seen.
     """
     rgb, alpha = decode(recipe.image, recipe.upright)
     height, width = rgb.shape[:2]
@@ -86,8 +87,11 @@ def develop(recipe: Recipe) -> Pixels:
             f"{recipe.mask}: the mask is {mask.shape[1]}x{mask.shape[0]}, the picture {recipe.image.name} is "
             f"{width}x{height}; make it again from that picture"
         )
+    if mask is not None and recipe.cut_out:
+        outline = area_average(mask, width, height)
+        alpha, mask = to_bytes(outline if alpha is None else outline * alpha / 255.0), None
     if recipe.is_plain:
-        if mask is not None and mask.shape != (height, width):
+        if mask is not None:
             mask = to_bytes(area_average(mask, width, height))
         return as_pixels(rgb, alpha, mask)
     planes: list[NDArray] = [rgb[..., c] for c in range(3)]

@@ -10,6 +10,7 @@ import difflib
 import warnings
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,26 +27,30 @@ from scenes.scene import PointCloud, Scene, Split, View
 from scenes.splits import matched_split, own_split, spread
 from scenes.transforms import TRIO, read_blender, read_transforms
 
+MaskMeaning = Literal["auto", "ignore", "cut-out"]
+
 WORKING_SIZE = 800
 """Longer side in pixels to which larger pictures are reduced unless told otherwise."""
 SMALLEST_SIZE = 16
-OBJECT_SHARE = 0.6
-"""Share of a picture below which what masks or alpha leave is taken to be an object, not a scene with holes."""
+OBJECT_SHARE, OBJECT_EDGE_SHARE = 0.6, 0.25
+"""Shares of a picture, and of its edges, below which what masks or alpha leave is an object, not a scene with holes."""
 
 
 def open_scene(
     path: Path,
     *,
     max_size: int | None = None,
+    masks: MaskMeaning = "auto",
     memory_budget: int = 1 << 30,
     split: Split | None = None,
     cache_dir: Path | None = None,
 ) -> Scene:
     """The scene in the folder `path`: nerfstudio, instant-ngp, Blender, COLMAP or LLFF.
 
-    max_size: pixels of the longer side to which larger pictures are reduced, 800 by default. memory_budget:
-    bytes of decoded pictures kept in memory. split: used instead of the scene's own; names are checked.
-    cache_dir: where reduced pictures are kept, by default `.fieldbench_cache` in the scene's folder, or the
+    max_size: pixels of the longer side to which larger pictures are reduced, 800 by default. masks: what mask files
+    mean: "ignore" what they hide, or "cut-out" an object, around which is nothing; "auto" decides by what they leave.
+    memory_budget: bytes of decoded pictures kept in memory. split: used instead of the scene's own; names are
+    checked. cache_dir: where reduced pictures are kept, by default `.fieldbench_cache` in the scene's folder, or the
     user's cache folder when that cannot be written.
 
     Raises FileNotFoundError or NotADirectoryError when there is no such folder, ValueError naming file and remedy for
@@ -64,8 +69,10 @@ def open_scene(
     capture = read_capture(root, working_size)
     check_completeness(capture)
     cache = PixelCache(root, memory_budget, cache_dir)
-    recipes = [make_recipe(photo, working_size) for photo in capture.photos]
-    placement = place_capture(capture)
+    has_object = shows_object(capture.photos)
+    cut_out = masks == "cut-out" or (masks == "auto" and has_object and all(photo.mask for photo in capture.photos))
+    recipes = [make_recipe(photo, working_size, cut_out) for photo in capture.photos]
+    placement = place_capture(capture, has_object or cut_out)
     views = tuple(
         View(photo.name, make_camera(photo, recipe, placement), partial(cache.load, recipe))
         for photo, recipe in sorted(zip(capture.photos, recipes, strict=True), key=lambda pair: pair[0].name)
@@ -81,7 +88,7 @@ def open_scene(
         world_from_input=torch.from_numpy(placement.world_from_input).float(),
         bounds=torch.from_numpy(placement.bounds).float(),
         points=world_points(capture, placement),
-        background=capture.background,
+        background="white" if cut_out else capture.background,
     )
 
 
@@ -146,12 +153,12 @@ def check_completeness(capture: Capture) -> None:
         )
 
 
-def make_recipe(photo: Photo, working_size: int) -> Recipe:
+def make_recipe(photo: Photo, working_size: int, cut_out: bool) -> Recipe:
     """How to develop a photo so that its longer side is at most `working_size`."""
     width, height = photo.lens.width, photo.lens.height
     scale = min(1.0, working_size / max(width, height))
     wanted = max(1, round(width * scale)), max(1, round(height * scale))
-    return Recipe(photo.image, photo.mask, photo.upright, photo.lens, *wanted)
+    return Recipe(photo.image, photo.mask, photo.upright, photo.lens, *wanted, cut_out)
 
 
 def make_camera(photo: Photo, recipe: Recipe, placement: Placement) -> Camera:
@@ -172,8 +179,8 @@ def make_camera(photo: Photo, recipe: Recipe, placement: Placement) -> Camera:
     )
 
 
-def place_capture(capture: Capture) -> Placement:
-    """`world_from_input` and bounds of a capture."""
+def place_capture(capture: Capture, has_object: bool) -> Placement:
+    """`world_from_input` and bounds of a capture; has_object: see `shows_object`."""
     photos = capture.photos
     ranges = [photo.depth_range for photo in photos if photo.depth_range is not None]
     views = Views(
@@ -185,23 +192,26 @@ def place_capture(capture: Capture) -> Placement:
     return place(
         views,
         points,
-        has_object_masks=points is None and shows_object(photos),
+        has_object_masks=has_object,
         keep_coordinates=capture.keep_coordinates,
     )
 
 
 def shows_object(photos: tuple[Photo, ...]) -> bool:
-    """Whether masks or alpha cut an object out, judged by the share of a few pictures that they leave."""
+    """Whether masks or alpha cut an object out, judged by what they leave of a few pictures and of their edges."""
     cut_out = [photo.name for photo in photos if photo.mask is not None or photo.has_alpha]
     if not cut_out:
         return False
     few = set(spread(cut_out, 4))
-    shares = []
+    shares, edge_shares = [], []
     for photo in photos:
         if photo.name in few:
             plane = decode(photo.image)[1] if photo.mask is None else decode_mask(photo.mask)
-            shares.append(1.0 if plane is None else float(plane.mean()) / 255.0)
-    return float(np.mean(shares)) < OBJECT_SHARE
+            kept = np.ones((1, 1)) if plane is None else plane / 255.0
+            edges = [kept[0], kept[-1], kept[:, 0], kept[:, -1]]
+            shares.append(float(kept.mean()))
+            edge_shares.append(float(np.concatenate(edges).mean()))
+    return float(np.mean(shares)) < OBJECT_SHARE and float(np.mean(edge_shares)) < OBJECT_EDGE_SHARE
 
 
 def world_points(capture: Capture, placement: Placement) -> PointCloud | None:

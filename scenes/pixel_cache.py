@@ -139,7 +139,7 @@ def entry_name(recipe: Recipe, root: Path) -> str:
         if path is not None:
             status = path.stat()
             sources.append([Path(os.path.relpath(path, root)).as_posix(), status.st_size, status.st_mtime_ns])
-    key = [VERSION, sources, recipe.upright, asdict(recipe.lens), recipe.width, recipe.height]
+    key = [VERSION, sources, recipe.upright, asdict(recipe.lens), recipe.width, recipe.height, recipe.cut_out]
     return f"{recipe.image.stem}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]}.png"
 
 

@@ -67,8 +67,8 @@ def test_fox_names_its_missing_pictures_once(tmp_path: Path) -> None:
     assert len(caught) == 1
 
 
-def test_the_head_has_its_masks(tmp_path: Path) -> None:
+def test_the_head_is_cut_out_by_its_masks(tmp_path: Path) -> None:
     scene = open_quietly("nerd_ethiopian_head_800", tmp_path)
-    mask = scene.views[0].load().mask
+    mask = scene.views[0].load().alpha
     assert mask is not None and 0.2 < float(mask.float().mean()) / 255 < 0.5
     assert torch.equal(scene.bounds[0], -scene.bounds[1]) and float(scene.bounds[1, 0]) < 0.4
