@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -171,7 +172,7 @@ def bench(gaussians: int, width: int, height: int, repeats: int) -> tuple[list[R
 def check() -> int:
     """Run the operators' own tests over all shared cases; the exit code is pytest's."""
     tests = Path(__file__).parents[1] / "tests" / "kernels"
-    return subprocess.run(["python", "-m", "pytest", "-q", str(tests)], check=False).returncode
+    return subprocess.run([sys.executable, "-m", "pytest", "-q", str(tests)], check=False).returncode
 
 
 def main(
