@@ -1,9 +1,9 @@
 """Generated scenes kept in the user's cache folder, so that the second call is instant.
 
 An entry is a folder: a PNG for each view, `scene.npz`, and `manifest.json` with the checksum of every file. Its
-name is a hash of the configuration and of this package's source, so a changed generator never finds an older
-entry. It is written under another name and renamed when complete; an entry whose files do not match its
-manifest is made anew.
+name is a hash of the configuration and of what decides the rest (this package's source, the cameras', numpy's
+version), so a changed generator never finds an older entry. It is written under another name and renamed when
+complete; an entry whose files do not match its manifest is made anew.
 """
 
 from __future__ import annotations
@@ -21,38 +21,42 @@ from pathlib import Path
 import numpy as np
 
 from kernels.native import cache_folder
+from render import camera
 
 MANIFEST = "manifest.json"
 
 
 def entry_folder(root: Path | None, settings: Mapping[str, object]) -> Path:
     """Where the scene of these settings is kept: below `root`, or in the user's cache folder."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    digest = hashlib.sha256(json.dumps([settings, np.__version__], sort_keys=True).encode())
+    for source in (*sorted(Path(__file__).parent.glob("*.py")), Path(camera.__file__)):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return (root or cache_folder().parent / "synthetic") / digest.hexdigest()[:20]
 
 
 def read_entry(folder: Path) -> dict[str, bytes] | None:
     """The files of an entry by name, or None if it is absent; a damaged one is None too, with a warning."""
+    files = _verified(folder)
+    if files is None and os.path.exists(folder):
+        warnings.warn(f"{folder}: damaged; the scene is made anew", stacklevel=2)
+    return files
+
+
+def _verified(folder: Path) -> dict[str, bytes] | None:
+    """The files of an entry that match their checksums, None if one does not."""
     try:
         checksums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = {name: (folder / name).read_bytes() for name in checksums}
-        damaged = [name for name, content in files.items() if zlib.crc32(content) != checksums[name]]
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if not folder.exists():
-            return None
-        damaged = [Path(error.filename).name]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        damaged = [str(error)]
-    if damaged:
-        warnings.warn(f"{folder}: damaged ({', '.join(damaged[:3])}); the scene is made anew", stacklevel=2)
+        sound = all(zlib.crc32(content) == checksums[name] for name, content in files.items())
+    except (OSError, ValueError, TypeError):
         return None
-    return files
+    return files if sound else None
 
 
 def write_entry(folder: Path, files: Mapping[str, bytes]) -> None:
     """Keep the files as an entry, whole or not at all; where that fails a warning says so."""
+    if _verified(folder) is not None:  # another process was quicker; others may be reading its entry
+        return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as scratch:
@@ -62,11 +66,11 @@ def write_entry(folder: Path, files: Mapping[str, bytes]) -> None:
                 (partial / name).write_bytes(content)
             manifest = json.dumps({name: zlib.crc32(content) for name, content in files.items()})
             (partial / MANIFEST).write_text(manifest, encoding="utf-8")
-            if folder.exists():  # damaged, or another process was quicker: the content is the same
-                os.replace(folder, Path(scratch) / "old")
-            os.replace(partial, folder)
+            if folder.exists() and _verified(folder) is None:
+                os.replace(folder, Path(scratch) / "damaged")
+            os.replace(partial, folder)  # fails if an entry is there
     except OSError as error:
-        if not (folder / MANIFEST).exists():
+        if _verified(folder) is None:
             warnings.warn(f"{folder}: the generated scene could not be kept ({error})", stacklevel=2)
 
 

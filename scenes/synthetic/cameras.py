@@ -12,7 +12,7 @@ from scenes.synthetic.arrangement import World
 from scenes.synthetic.config import DemoConfig
 from scenes.synthetic.lights import GOLDEN_TURN
 
-FIELD_OF_VIEW = math.radians(42)
+FIELD_OF_VIEW = math.radians(42)  # horizontal, of a 4:3 picture
 DOME_RADIUS = 3.4
 LOWEST, HIGHEST = math.radians(12), math.radians(66)  # elevations of the dome's rims
 CLOSE_UP_EVERY = 8
@@ -73,6 +73,6 @@ def _camera(config: DemoConfig, target: np.ndarray, azimuth: float, elevation: f
     ring = math.cos(elevation)
     offset = np.array([ring * math.cos(azimuth), ring * math.sin(azimuth), math.sin(elevation)])
     pose = look_at(torch.from_numpy(target + distance * offset), torch.from_numpy(target), UP)
-    # the field of view holds for the longer side of a 4:3 picture, so that a narrow one still shows the table
-    fov = 2 * math.atan(math.tan(FIELD_OF_VIEW / 2) * min(1.0, 3 * config.width / (4 * config.height)))
+    # the field of view is that of a 4:3 picture; narrower and wider ones show more, so that none crops the table
+    fov = 2 * math.atan(math.tan(FIELD_OF_VIEW / 2) * max(1.0, 3 * config.width / (4 * config.height)))
     return camera_from_fov(pose, fov, config.width, config.height)

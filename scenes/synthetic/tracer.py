@@ -14,7 +14,7 @@ import numpy as np
 from render.camera import Camera
 from scenes.synthetic.arrangement import Surface, World
 from scenes.synthetic.solids import first_hit, half_extent, normal_at
-from scenes.synthetic.vectors import Vec, along
+from scenes.synthetic.vectors import Vec, along, dot
 
 NEAR = 0.01  # nothing closer to the camera is seen
 BLOCK = 1 << 15  # samples an operation: its arrays stay in the cache
@@ -124,7 +124,9 @@ def screen_boxes(world: World, view: Lens) -> np.ndarray:
 
 
 def world_normals(world: World, view: Lens, depth: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-    """[S, H, W, 3] unit normals in world coordinates at the traced samples, zero where nothing is hit."""
+    """[S, H, W, 3] unit normals in world coordinates at the traced samples, of the side that is seen; zero where
+    nothing is hit.
+    """
     result = np.zeros((*depth.shape, 3), depth.dtype)
     for index in np.unique(nearest[nearest >= 0]):
         surface = world.surfaces[index]
@@ -134,5 +136,6 @@ def world_normals(world: World, view: Lens, depth: np.ndarray, nearest: np.ndarr
         x, y, z = centre.astype(depth.dtype)
         d = directions(matrix, view.u[sample, 0, column], view.v[sample, row, 0])
         n = normal_at(surface.shape, along((x, y, z), d, depth[here]))
-        result[here] = np.stack(n, axis=1) @ surface.world_from_local[:3, :3].T
+        side = np.where(dot(n, d) > 0, -1, 1)[:, None]  # the inside shows through the open end of a wire
+        result[here] = side * np.stack(n, axis=1) @ surface.world_from_local[:3, :3].T
     return result

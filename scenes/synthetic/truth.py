@@ -23,8 +23,9 @@ class Truth:
 
     depth: [H, W] float32, z in the camera frame in world units, 0 where nothing is met.
     alpha: [H, W] float32, the share of the pixel that is covered, in steps of 1 / supersampling^2: the photo's
-    alpha. normal: [H, W, 3] float32, unit, world coordinates, outwards; zero where nothing is met. object_ids,
-    part_ids: [H, W] int32, 0 where nothing is met.
+    alpha.
+    normal: [H, W, 3] float32, unit, world coordinates, of the side that is seen; zero where nothing is met.
+    object_ids, part_ids: [H, W] int32, 0 where nothing is met.
     """
 
     depth: Tensor

@@ -2,6 +2,8 @@
 
 import json
 import math
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -12,6 +14,7 @@ from render.camera import camera_rays, project_points
 from scenes.scene import Scene
 from scenes.synthetic import DemoConfig, captions, demo, demo_scene, ground_truth, photo, random_scene
 from scenes.synthetic.arrangement import TABLE_RADIUS, arrange, world_bounds
+from scenes.synthetic.cache import read_entry, write_entry
 from scenes.synthetic.cameras import cameras
 from scenes.synthetic.cloud import DEPTH_NOISE, OUTLIERS, sparse_cloud
 
@@ -90,6 +93,8 @@ def test_every_object_and_part_has_a_caption_and_is_seen(scene):
         for part, thing in pairs.tolist():
             assert thing == (names.object_of_part[part] if part else 0)
         seen |= set(pairs[:, 1].tolist())
+        rays = camera_rays(view.camera)
+        assert float((rays.directions * truth.normal).sum(dim=-1).max()) < 1e-4  # of the side that is seen
     assert seen == {0, *names.objects}
 
 
@@ -176,6 +181,16 @@ def test_held_out_eyes_stand_between_the_training_eyes():
     for x, y, height, radius in world.places:
         beside = torch.maximum((eyes[:, :2] - torch.tensor([x, y])).norm(dim=1) - radius, eyes[:, 2] - height)
         assert (beside > 0.15).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 240), (120, 240), (240, 240), (640, 200)])
+def test_no_shape_of_picture_crops_the_table_more_than_the_default_does(width, height):
+    world = arrange("composed", 10, 0)
+    for usual, other in zip(
+        cameras(DemoConfig(), world)[0], cameras(DemoConfig(width=width, height=height), world)[0], strict=True
+    ):
+        assert other.width / other.fx >= usual.width / usual.fx - 1e-6
+        assert other.height / other.fy >= usual.height / usual.fy - 1e-6
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -274,6 +289,31 @@ def test_a_damaged_entry_is_made_anew(tmp_path, damage):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == sound
     assert len(list(tmp_path.iterdir())) == 1
     assert scene.views[0].load().rgb_srgb.shape == (36, 48, 3)
+
+
+def test_an_entry_that_another_process_made_meanwhile_stays(tmp_path):
+    folder = tmp_path / "scenes" / "entry"
+    first = {"a.png": b"picture"}
+    write_entry(folder, first)
+    before = (folder / "a.png").stat().st_ino
+    write_entry(folder, first)
+    assert (folder / "a.png").stat().st_ino == before  # somebody may be reading it
+    assert read_entry(folder) == first
+    assert [path.name for path in folder.parent.iterdir()] == ["entry"]
+
+
+def test_writers_and_readers_at_once_never_see_half_an_entry(tmp_path):
+    """Warnings are errors here, so none of them takes another's work for damage."""
+    folder, files = tmp_path / "entry", {f"{i}.png": bytes([i]) * 1000 for i in range(8)}
+
+    def work(_: int) -> None:
+        write_entry(folder, files)
+        assert read_entry(folder) == files
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(8) as pool:
+        warnings.simplefilter("error")
+        list(pool.map(work, range(40)))
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_cache_that_cannot_be_written_is_only_warned_about(tmp_path):
