@@ -26,8 +26,7 @@ TABLE_ID = 1
 TABLE_RADIUS = 1.15
 # white is left out: the dots of a mug and the panels of a ball are white
 COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "black")
-COMPOSED_OBJECTS = 10
-MOST_OBJECTS = 10  # more than that seldom find room
+MOST_OBJECTS = 10  # the composition's; and of a random layout, where more seldom find room
 DRAWS = 400  # attempts to place one object before the whole arrangement is begun again
 
 
@@ -64,11 +63,10 @@ Placed: TypeAlias = "tuple[Item, float, float, float]"  # item, x, y, turn about
 def arrange(layout: Layout, objects: int, seed: int) -> World:
     """The world of the demo's own composition (its first `objects` things), or one drawn at random from `seed`.
 
-    ValueError if the number of objects is outside what the layout has.
+    ValueError for a number of objects outside 1 to MOST_OBJECTS.
     """
-    most = COMPOSED_OBJECTS if layout == "composed" else MOST_OBJECTS
-    if not 1 <= objects <= most:
-        raise ValueError(f"objects: the {layout} layout has room for 1 to {most} objects, got {objects}")
+    if not 1 <= objects <= MOST_OBJECTS:
+        raise ValueError(f"objects: the table has room for 1 to {MOST_OBJECTS} objects, got {objects}")
     if layout == "composed":
         return _world(_composition()[:objects])
     rng = np.random.default_rng((seed, 0))

@@ -85,11 +85,6 @@ def pose(x: float = 0.0, y: float = 0.0, z: float = 0.0, rx: float = 0.0, ry: fl
     return result
 
 
-def moved(pieces: tuple[Piece, ...], by: np.ndarray) -> tuple[Piece, ...]:
-    """The pieces carried along by the pose `by`."""
-    return tuple(Piece(piece.shape, by @ piece.pose, piece.material) for piece in pieces)
-
-
 def ball(radius: float, at: np.ndarray, material: Material) -> Piece:
     """A sphere."""
     return Piece(Ellipsoid(radius, radius, radius), at, material)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from scenes.scene import Scene
-from scenes.synthetic.arrangement import COMPOSED_OBJECTS, MOST_OBJECTS
+from scenes.synthetic.arrangement import MOST_OBJECTS
 
 SOURCE = "synthetic:"  # how `Scene.source` begins; the configuration follows as JSON
 
@@ -37,14 +37,13 @@ class DemoConfig:
     """Size of the sparse point cloud; 0 for none."""
 
     def __post_init__(self) -> None:
-        most = COMPOSED_OBJECTS if self.layout == "composed" else MOST_OBJECTS
         limits = {
             "views": (2, None),
             "test_views": (1, None),
             "width": (8, None),
             "height": (8, None),
             "seed": (0, None),
-            "objects": (1, most),
+            "objects": (1, MOST_OBJECTS),
             "supersampling": (1, 16),
             "points": (0, None),
         }
