@@ -64,7 +64,7 @@ class SplatsConfig:
     reset_every: int = 3000
     """Steps between opacity resets (default strategy), while densification lasts; not scaled."""
     mcmc_growth: float = 0.05
-    """MCMC: growth of the number of Gaussians a densification."""
+    """MCMC: growth of the number of Gaussians in `densify_every` published steps."""
     mcmc_noise: float = 5e5
     """MCMC: noise on positions in multiples of their learning rate."""
     mcmc_opacity_weight: float = 0.01

@@ -265,9 +265,8 @@ class Splats(nn.Module):
         inside = self.scaled(config.densify_start) < step <= self.scaled(MCMC_STOP)
         if not inside or step % config.densify_every != 0:
             return None
-        edit = densify.relocate_and_grow(
-            self._rows(), growth=config.mcmc_growth, budget=config.max_gaussians, generator=generator
-        )
+        growth = (1 + config.mcmc_growth) ** (PUBLISHED_STEPS / self.steps) - 1
+        edit = densify.relocate_and_grow(self._rows(), growth=growth, budget=config.max_gaussians, generator=generator)
         if edit is not None:
             self.gradient_sum, self.views_seen = torch.zeros(len(edit.source)), torch.zeros(len(edit.source))
         return edit

@@ -20,6 +20,8 @@ ALPHA_MIN = 1 / 255
 ALPHA_MAX = 0.9900000095367432
 """0.99 as a float32: two clamped splats leave (1 - 0.99)^2, and in every precision that is just below the threshold."""
 TRANSMITTANCE_MIN = 1e-4
+MOST_FOR_ABSOLUTE = 8
+"""Channels that are blended together, so that the absolute value of a pixel's gradient is that of all of them."""
 
 
 class Blended(NamedTuple):
@@ -53,6 +55,11 @@ def blend(
         features=(features, "N D"),
         background=(background, "D"),
     )
+    if absolute_gradients is not None and features.shape[1] > MOST_FOR_ABSOLUTE:
+        raise ValueError(
+            f"absolute_gradients: with at most {MOST_FOR_ABSOLUTE} channels, got {features.shape[1]}; channels are blended "
+            "in groups of that size, over which absolute values do not add up"
+        )
     expected = -(-width // TILE) * -(-height // TILE) + 1
     if len(tiles.starts) != expected:
         raise ValueError(

@@ -77,10 +77,10 @@ def fit(model, scene, steps):
 @pytest.mark.parametrize("strategy", ["default", "mcmc"])
 def test_it_learns_held_out_views(strategy):
     scene = ball_scene()
-    config = SplatsConfig(densify=strategy, max_gaussians=150, sh_degree=1, densify_every=20)
-    model = Splats.from_scene(scene, config, seed=0, steps=300)
+    config = SplatsConfig(densify=strategy, max_gaussians=400, sh_degree=1, densify_every=20)
+    model = Splats.from_scene(scene, config, seed=0, steps=600)
     before = psnr(model, scene, scene.split.test)
-    fit(model, scene, 300)
+    fit(model, scene, 600)
     after = psnr(model, scene, scene.split.test)
     assert after > before + 6 and after > 24, (before, after)
     assert len(model.means) != 40

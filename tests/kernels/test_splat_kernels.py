@@ -207,3 +207,9 @@ def test_tiles_of_another_size_are_refused():
     lists = tile(projected_of(case.inputs), 32, 32)
     with pytest.raises(ValueError, match="another picture"):
         blend(projected_of(case.inputs), case.inputs["features"], lists, 64, 48, case.inputs["background"])
+
+
+def test_absolute_gradients_of_many_channels_are_refused():
+    case = splats(5, 9)
+    with pytest.raises(ValueError, match="at most 8 channels, got 9"):
+        run(composite(case, "reference", absolute_gradients=torch.zeros(5, 2)), case.inputs, BLEND_DIFFERENTIABLE)
