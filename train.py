@@ -11,6 +11,7 @@ import errno
 import logging
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -168,12 +169,12 @@ def run_to_end(session: Session, *, tensorboard: bool = False) -> int:
         stopped = stop()
     ended = session.state.step >= run.steps or session.model.finished(session.state.step)
     if stopped and not ended:
-        text = f"stopped at step {session.state.step}; go on with: fieldbench resume {run.folder}"
+        text = f"stopped at step {session.state.step}; go on with: fieldbench resume {shlex.quote(str(run.folder))}"
         console.print(text, highlight=False, soft_wrap=True)
         return 130
     console.print(
         f"{session.state.step} steps in {session.state.seconds:.1f} s of training; score it with: "
-        f"fieldbench evaluate {run.folder}",
+        f"fieldbench evaluate {shlex.quote(str(run.folder))}",
         highlight=False,
         soft_wrap=True,
     )

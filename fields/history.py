@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scenes.whole_file import write_whole
+
 
 def read_history(path: Path) -> list[dict[str, Any]]:
     """The complete records of a history, oldest first; [] when there is no file. Torn lines are left out."""
@@ -35,9 +37,7 @@ class History:
         self.path = path
         self.pending: list[str] = []
         kept = [record for record in read_history(path) if record["step"] <= step]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(_line(record) for record in kept), encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, "".join(_line(record) for record in kept).encode())
         self.length = path.stat().st_size
 
     def append(self, record: Mapping[str, Any]) -> None:

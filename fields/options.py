@@ -104,8 +104,9 @@ def run_command(command: Callable[[], int], *, debug: bool) -> int:
     try:
         return command()
     except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError) as error:
-        # OSError's own text repeats the number and the path that our messages already hold.
-        text = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else str(error)
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:  # whose own text begins with a number that helps nobody
+            text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         print(f"error: {text or type(error).__name__}\n(--debug shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

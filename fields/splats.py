@@ -245,7 +245,7 @@ class Splats(nn.Module):
         if rows == 0:
             raise RuntimeError(
                 f"step {step}: densification removed the last Gaussian; lower prune_opacity ({config.prune_opacity}) "
-                "or check that the poses fit the photos (`fieldbench doctor`)"
+                "or check that the poses fit the photos"
             )
         self.gradient_sum, self.views_seen = torch.zeros(rows), torch.zeros(rows)
         return edit
@@ -282,7 +282,12 @@ class Splats(nn.Module):
         self.means.data += gate[:, None] * (root @ (root.transpose(1, 2) @ noise))[..., 0]
 
     def export(self, path: Path, world_from_input: Tensor) -> str:
-        """Write a 3DGS PLY in the coordinates of the input files; returns a line that says what was written."""
+        """Write a 3DGS PLY in the coordinates of the input files; returns a line that says what was written.
+
+        ValueError for another suffix than .ply, OSError naming file and remedy when it cannot be written.
+        """
+        if path.suffix.lower() != ".ply":
+            raise ValueError(f"{path}: splats are exported as 3DGS PLY; give a name that ends in .ply")
         from render.sh_rotation import transform_gaussians
         from scenes.splat_ply import write_splat_ply
 

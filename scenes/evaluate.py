@@ -10,7 +10,6 @@ are over views, each view weighing the same.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from render.frame import Renderable
 from render.metrics import LpipsBackbone, bounding_box, open_lpips, psnr, ssim
 from scenes.batches import composite
 from scenes.scene import Background, Pixels, Scene, View
+from scenes.whole_file import write_whole
 
 BACKGROUND_SRGB: Mapping[Background, float] = {"white": 1.0, "black": 0.0, "random": 0.0}
 
@@ -172,10 +172,7 @@ def write_scores(path: Path, scores: Scores, facts: Mapping[str, Any]) -> dict[s
         "lpips_reason": scores.lpips_reason,
         "views": [asdict(view) for view in scores.views],
     }
-    temporary = path.with_suffix(".tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(document, indent=2, allow_nan=False).encode() + b"\n")
     return document
 
 

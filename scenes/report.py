@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from scenes.curves import curve_svg
 from scenes.evaluate import METRICS, Scores, by_error
+from scenes.whole_file import write_whole
 
 LABELS = {
     "psnr": "PSNR",
@@ -105,9 +105,7 @@ def write_report(
         *(view_section(scores, index, pictures) for index in by_error(scores)),
         "</body></html>\n",
     ]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(page), encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, "".join(page).encode())
 
 
 def unit(metric: str, scores: Scores) -> str:

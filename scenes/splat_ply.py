@@ -8,10 +8,7 @@ activations are the same. The format states no axes: coordinates are read and wr
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import math
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -24,6 +21,7 @@ from numpy.typing import NDArray
 from kernels.harmonics.reference import C0
 from render.gaussians import GaussianCloud
 from scenes.point_cloud import read_vertices
+from scenes.whole_file import write_whole
 
 Floats = NDArray[np.float32]
 
@@ -67,7 +65,7 @@ def write_splat_ply(path: Path, cloud: GaussianCloud, *, antialiased: bool = Fal
         *(f"property float {name}" for name in property_names(rows["rest"].shape[1])),
         "end_header\n",
     ]
-    replace_file(path, "\n".join(lines).encode("ascii"), table.view(np.uint8))
+    write_whole(path, "\n".join(lines).encode("ascii"), table.view(np.uint8).data)
     return len(table)
 
 
@@ -209,28 +207,3 @@ def says_antialiased(comments: Sequence[str]) -> bool:
     """Whether a header has `antialiased 1` or `SplatRenderMode: mip`."""
     said = [comment.lower().replace(":", " ").split() for comment in comments]
     return ["antialiased", "1"] in said or ["splatrendermode", "mip"] in said
-
-
-def replace_file(path: Path, header: bytes, body: NDArray[np.uint8]) -> None:
-    """Write header and body to `path`, whole or not at all; an OSError names the file and what to do."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(header)
-            file.write(body.data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        number = error.errno or errno.EIO
-        full = number in (errno.ENOSPC, errno.EDQUOT)
-        remedy = (
-            f"free at least {body.nbytes / 2**20 + 1:.0f} MB there" if full else "check the folder and its permissions"
-        )
-        raise OSError(
-            number, f"{path}: not written: {os.strerror(number)}; {remedy}, or choose another path"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()

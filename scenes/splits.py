@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,7 @@ from typing import Any
 
 from scenes.capture import SplitNames
 from scenes.scene import Scene, Split
+from scenes.whole_file import write_whole
 
 HOLD_EVERY = 8
 VAL_VIEWS = 5
@@ -79,11 +79,8 @@ def warn_overlap(train: Sequence[str], test: Sequence[str], source: Path) -> Non
 
 def write_split(path: Path, split: Split) -> None:
     """Write {"train": [names], "val": [names], "test": [names]}, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {"train": list(split.train), "val": list(split.val), "test": list(split.test)}
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(content, indent=1).encode())
 
 
 def read_split(path: Path, scene: Scene | None = None) -> Split:

@@ -102,6 +102,7 @@ def failing(words, capsys, main=cli.main):
         ("train splats demo --view web", 2, "extra `web`"),
         ("train splats nowhere-at-all", 1, "scene nowhere-at-all: no such folder"),
         ("train splats demo --device cuda", 1, "no CUDA device"),
+        ("train splats demo --split nowhere.json", 1, "nowhere.json: No such file"),
         ("resume nowhere", 1, "nowhere: not a run folder"),
         ("evaluate nowhere", 1, "not a run folder"),
         ("render nowhere -o x.mp4", 1, "not a run folder"),

@@ -57,8 +57,8 @@ def blend(
     )
     if absolute_gradients is not None and features.shape[1] > MOST_FOR_ABSOLUTE:
         raise ValueError(
-            f"absolute_gradients: with at most {MOST_FOR_ABSOLUTE} channels, got {features.shape[1]}; channels are blended "
-            "in groups of that size, over which absolute values do not add up"
+            f"absolute_gradients: with at most {MOST_FOR_ABSOLUTE} channels, got {features.shape[1]}; channels are "
+            "blended in groups of that size, over which absolute values do not add up"
         )
     expected = -(-width // TILE) * -(-height // TILE) + 1
     if len(tiles.starts) != expected:

@@ -62,3 +62,9 @@ def test_without_normalisation_the_parameters_are_exported_as_they_are(tmp_path)
     cloud, _ = read_splat_ply(tmp_path / "splats.ply")
     for name in ("means", "quaternions", "log_scales", "opacity_logits", "dc", "rest"):
         assert torch.equal(getattr(cloud, name), getattr(model, name))
+
+
+def test_another_suffix_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"ends in \.ply"):
+        small_model(antialiased=False).export(tmp_path / "splats.obj", torch.eye(4))
+    assert not list(tmp_path.iterdir())

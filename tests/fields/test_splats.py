@@ -125,7 +125,8 @@ def test_masked_pixels_do_not_matter():
     spoiled = one.image_srgb.clone()
     spoiled[20:] = 7.0
     losses = [
-        float(model.loss(replace(one, image_srgb=image, mask=mask), 0)["l1"]) for image in (one.image_srgb, spoiled)
+        float(model.loss(replace(one, image_srgb=image, mask=mask), 0)["l1"].detach())
+        for image in (one.image_srgb, spoiled)
     ]
     assert losses[0] == losses[1] > 0
     assert float(masked_mean(torch.ones(40, 40, 3), mask)) == 1
@@ -166,3 +167,11 @@ def test_unknown_channels_are_refused():
     model = Splats.from_scene(ball_scene(), SplatsConfig(), steps=10)
     with pytest.raises(ValueError, match="relevancy"):
         model.render(ball_scene().views[0].camera, {"relevancy"}, {})
+
+
+def test_pruning_the_last_gaussian_says_what_to_do():
+    scene = ball_scene()
+    model = Splats.from_scene(scene, SplatsConfig(prune_opacity=0.99, densify_every=10), steps=300)
+    with pytest.raises(RuntimeError, match=r"step 10: .*last Gaussian; lower prune_opacity \(0.99\)"):
+        fit(model, scene, 300)
+    assert len(model.means) == 40
