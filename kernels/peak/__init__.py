@@ -22,7 +22,7 @@ class Peak(NamedTuple):
     bytes: float
 
 
-def measure(repeats: int = 5) -> Peak:
+def measure(repeats: int = 20) -> Peak:
     """Best of `repeats` runs of independent multiply-adds in registers, and of a 256 MB copy, on torch's threads."""
     threads, rounds = torch.get_num_threads(), 2_000_000
     sink = torch.zeros(threads * 16)
