@@ -61,7 +61,7 @@ def open_lpips(backbone: LpipsBackbone = "alex") -> Callable[[Tensor, Tensor], f
     evaluation.
     """
     if importlib.util.find_spec("torchmetrics") is None:
-        return "torchmetrics is not installed: pip install 'fieldbench[metrics]'"
+        return "torchmetrics is not installed: in Fieldbench's folder, pip install -e '.[metrics]'"
     if importlib.util.find_spec("torchvision") is None:
         return "torchvision, which holds the backbone, is not installed: pip install torchvision"
     try:
