@@ -88,5 +88,7 @@ def _tensorboard(folder: Path, step: int):
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ImportError("--tensorboard needs an extra: in Fieldbench's folder, pip install -e '.[tensorboard]'") from None
+        raise ImportError(
+            "--tensorboard needs an extra: in Fieldbench's folder, pip install -e '.[tensorboard]'"
+        ) from None
     return SummaryWriter(str(folder), purge_step=step + 1)
