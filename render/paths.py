@@ -214,6 +214,8 @@ def _world_from_camera(matrix: Any, world_from_input: Tensor) -> Tensor:
     values = np.asarray(matrix, dtype=np.float64)
     if values.size not in (12, 16):
         raise ValueError(f"pose: expected 16 numbers (row by row), got {values.size}")
+    if not np.isfinite(values).all():
+        raise ValueError("pose: contains NaN or infinity")
     pose = np.eye(4)
     pose[: values.size // 4] = values.reshape(-1, 4)
     moved = world_from_input.double().numpy() @ pose @ OPENCV_FROM_OPENGL

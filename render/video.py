@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from torch import Tensor
 
 # Converted and tagged as BT.709, or players would guess the matrix from the size and shift the colours.
 COLOUR = "scale=out_color_matrix=bt709:out_range=tv,setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709"
-PARAMETERS = ["-crf", "17", "-vf", COLOUR, "-movflags", "+faststart"]
+PARAMETERS = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "17", "-vf", COLOUR, "-movflags", "+faststart"]
 
 
 def write_frames(path: Path, frames: Iterable[Tensor], fps: float = 30.0) -> int:
@@ -25,7 +27,7 @@ def write_frames(path: Path, frames: Iterable[Tensor], fps: float = 30.0) -> int
     even ones); a path without suffix a folder with frame-00000.png, ... An existing file is replaced only when
     the new one is complete; an existing folder must be empty.
     """
-    if fps <= 0:
+    if not 0 < fps < float("inf"):
         raise ValueError(f"fps: expected a positive number, got {fps}")
     if path.suffix.lower() == ".mp4":
         return _write_mp4(path, frames, fps)
@@ -47,7 +49,15 @@ def _write_folder(path: Path, frames: Iterable[Tensor]) -> int:
     path.mkdir(parents=True, exist_ok=True)
     count = 0
     for count, frame in enumerate(frames, start=1):
-        Image.fromarray(as_bytes(frame)).save(path / f"frame-{count - 1:05d}.png")
+        file = path / f"frame-{count - 1:05d}.png"
+        try:
+            Image.fromarray(as_bytes(frame)).save(file)
+        except OSError as error:  # of a full disk: PIL's does not name the file
+            file.unlink(missing_ok=True)
+            number = error.errno or errno.EIO
+            raise OSError(
+                number, f"{file}: not written: {os.strerror(number)}; the frames before it are kept"
+            ) from error
     return count
 
 
@@ -61,26 +71,26 @@ def _write_mp4(path: Path, frames: Iterable[Tensor], fps: float) -> int:
     height, width = first.shape[:2]
     even = (width + width % 2, height + height % 2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}.mp4")
-    writer = imageio_ffmpeg.write_frames(
-        str(temporary),
-        even,
-        fps=fps,  # pyright: ignore[reportArgumentType] (a fraction is fine: it is written with two digits)
-        codec="libx264",
-        macro_block_size=2,
-        output_params=PARAMETERS,
-    )
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}.mp4").absolute()
+    source_format = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{even[0]}x{even[1]}", "-r", f"{fps:.6g}", "-i", "-"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *source_format, *PARAMETERS, str(temporary)]
     count = 0
     try:
-        with closing(writer):
-            writer.send(None)
-            for count, frame in enumerate(chain([first], source), start=1):
-                if tuple(frame.shape[:2]) != (height, width):
-                    raise ValueError(
-                        f"{path}: frame {count - 1} is {list(frame.shape[:2])}, the first [{height}, {width}]"
-                    )
-                padding = ((0, even[1] - height), (0, even[0] - width), (0, 0))
-                writer.send(np.ascontiguousarray(np.pad(as_bytes(frame), padding, mode="edge")))
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as encoder:
+            assert encoder.stdin is not None and encoder.stderr is not None
+            with contextlib.suppress(BrokenPipeError):  # it gave up; why is asked below
+                for count, frame in enumerate(chain([first], source), start=1):
+                    if tuple(frame.shape[:2]) != (height, width):
+                        raise ValueError(
+                            f"{path}: frame {count - 1} is {list(frame.shape[:2])}, the first [{height}, {width}]"
+                        )
+                    padding = ((0, even[1] - height), (0, even[0] - width), (0, 0))
+                    encoder.stdin.write(np.pad(as_bytes(frame), padding, mode="edge").tobytes())
+                encoder.stdin.close()
+            complaint = encoder.stderr.read().decode(errors="replace").strip()
+        if encoder.returncode:
+            reason = complaint.splitlines()[-1] if complaint else f"ffmpeg ended with status {encoder.returncode}"
+            raise OSError(errno.EIO, f"{path}: not written: {reason}; check the folder and its free space")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ are over views, each view weighing the same.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -160,7 +161,9 @@ def save_pictures(folder: Path, index: int, picture: Tensor, truth: Tensor) -> N
     folder.mkdir(parents=True, exist_ok=True)
     for kind, image in (("render", picture), ("truth", truth), ("error", error)):
         byte = (image.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        Image.fromarray(byte).save(folder / f"{index:03d}-{kind}.png")
+        buffer = io.BytesIO()
+        Image.fromarray(byte).save(buffer, "PNG")
+        write_whole(folder / f"{index:03d}-{kind}.png", buffer.getbuffer())
 
 
 def write_scores(path: Path, scores: Scores, facts: Mapping[str, Any]) -> dict[str, Any]:

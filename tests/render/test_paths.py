@@ -188,6 +188,7 @@ def test_frames_of_transforms_json(tmp_path):
         ("{}", "holds no camera_path"),
         ('{"camera_path": [{"fov": 50}]}', "camera_to_world"),
         ('{"camera_path": [{"fov": 50, "camera_to_world": [1, 2]}]}', "expected 16 numbers"),
+        ('{"keyframes": [{"fov": 50, "matrix": [NaN,0,0,0,0,1,0,0,0,0,1,0]}]}', "contains NaN"),
         ('{"frames": [{"transform_matrix": [[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}]}', "camera_angle_x"),
     ],
 )

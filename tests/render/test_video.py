@@ -1,5 +1,9 @@
 """Videos and frame folders: right colours, right size, nothing half written."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from PIL import Image
 
 from render.video import as_bytes, write_frames
 
+ROOT = Path(__file__).parents[2]
 COLOURS = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.8, 0.2], [0.15, 0.2, 0.9], [0.5, 0.5, 0.5]])
 
 
@@ -65,6 +70,8 @@ def test_refusals(tmp_path):
         write_frames(tmp_path / "out.gif", [flat(COLOURS[0])])
     with pytest.raises(ValueError, match="fps"):
         write_frames(tmp_path / "out.mp4", [flat(COLOURS[0])], fps=0)
+    with pytest.raises(ValueError, match="fps"):
+        write_frames(tmp_path / "out.mp4", [flat(COLOURS[0])], fps=float("nan"))
     with pytest.raises(ValueError, match="no frames"):
         write_frames(tmp_path / "out.mp4", [])
     with pytest.raises(ValueError, match=r"frame 1 is \[48, 60\]"):
@@ -73,3 +80,33 @@ def test_refusals(tmp_path):
     (tmp_path / "frames" / "mine.png").write_bytes(b"")
     with pytest.raises(FileExistsError, match="not empty"):
         write_frames(tmp_path / "frames", [flat(COLOURS[0])])
+
+
+def on_a_disk_of(size, path):
+    """Exit status and message of writing noise to `path` while no file may grow beyond `size` bytes."""
+    code = f"""
+import resource, signal, sys, torch
+from pathlib import Path
+from render.video import write_frames
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
+try:
+    write_frames(Path({str(path)!r}), (torch.rand(120, 160, 3) for _ in range(20)))
+except OSError as error:
+    sys.exit(error.strerror)
+"""
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_old_video(tmp_path):
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"old")
+    done = on_a_disk_of(50_000, path)
+    assert done.returncode == 1 and f"{path}: not written" in done.stderr
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_frame(tmp_path):
+    done = on_a_disk_of(20_000, tmp_path / "frames")
+    assert done.returncode == 1 and f"{tmp_path}/frames/frame-00000.png: not written: File too large" in done.stderr
+    assert list((tmp_path / "frames").iterdir()) == []
