@@ -1,7 +1,7 @@
 """What a training run reports after each step, and how a terminal shows it.
 
-On a terminal: one bar with steps a second, loss, held-out PSNR, counts (of Gaussians, ...), memory and
-remaining time. Elsewhere (a file, a cluster's log): a plain line every ten seconds, and one at either end.
+On a terminal: a bar with steps a second and remaining time, under it loss, held-out PSNR, counts (of Gaussians,
+...) and memory. Elsewhere (a file, a cluster's log): a plain line every ten seconds, and one at either end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from pathlib import Path
 from types import FrameType
 
 import rich.progress
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
 
 PLAIN_SECONDS = 10.0
 
@@ -51,7 +53,8 @@ def show(
 
     The generator is closed at the end, which lets it write its checkpoint.
     """
-    display = _bar(title, console) if console.is_terminal else _lines(title, console)
+    bar = console.is_terminal and not console.is_dumb_terminal
+    display = _bar(title, console) if bar else _lines(title, console)
     last = None
     with contextlib.closing(progress) as reports, display as update:
         for last in reports:
@@ -127,28 +130,23 @@ def _pace(progress: Progress, rate: float) -> str:
 @contextlib.contextmanager
 def _bar(title: str, console: Console) -> Iterator[Callable[[Progress], None]]:
     columns = (
-        rich.progress.TextColumn("[bold]{task.description}"),
-        rich.progress.BarColumn(bar_width=20),
+        rich.progress.TextColumn("{task.description}", style="bold", markup=False),
+        rich.progress.BarColumn(bar_width=None),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TextColumn("{task.fields[pace]}"),
-        rich.progress.TextColumn("{task.fields[state]}"),
     )
     rate, drawn_at = _Rate(), 0.0
-    with rich.progress.Progress(*columns, console=console, refresh_per_second=4) as bar:
-        task = bar.add_task(title, total=None, pace="", state="")
+    bar, state = rich.progress.Progress(*columns, expand=True), Text(no_wrap=True, overflow="ellipsis")
+    task = bar.add_task(title, total=None, pace="")
+    with Live(Group(bar, state), console=console, refresh_per_second=4):
 
         def update(progress: Progress) -> None:
             nonlocal drawn_at
             speed, now = rate(progress), time.monotonic()
             if now - drawn_at > 0.1 or progress.step == progress.steps:
                 drawn_at = now
-                bar.update(
-                    task,
-                    completed=progress.step,
-                    total=progress.steps,
-                    pace=_pace(progress, speed),
-                    state=describe(progress),
-                )
+                bar.update(task, completed=progress.step, total=progress.steps, pace=_pace(progress, speed))
+                state.plain = describe(progress)
 
         yield update
 

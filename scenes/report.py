@@ -17,6 +17,7 @@ from typing import Any
 
 from PIL import Image
 from rich.table import Table
+from rich.text import Text
 
 from scenes.curves import curve_svg
 from scenes.evaluate import METRICS, Scores, by_error
@@ -69,7 +70,7 @@ def scores_table(scores: Scores) -> Table:
         table.add_column(LABELS[metric], justify="right", footer=number(metric, scores.mean(metric)) + around)
     for index in by_error(scores):
         view = scores.views[index]
-        table.add_row(view.name, *(number(metric, getattr(view, metric)) for metric in metrics))
+        table.add_row(Text(view.name), *(number(metric, getattr(view, metric)) for metric in metrics))
     return table
 
 

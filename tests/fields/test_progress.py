@@ -45,6 +45,21 @@ def test_a_bar_on_a_terminal():
     assert "50/50" in out.getvalue() and "held-out 31.23 dB" in out.getvalue() and "\x1b" in out.getvalue()
 
 
+def test_eighty_columns_hold_all_of_it():
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, legacy_windows=False, no_color=True)
+    show(steps(50), "splats lego[red]", stop=lambda: False, console=console)
+    for word in ("splats lego[red]", "50/50", "10.0 it/s", "0:00 left", "held-out 31.23 dB", "12,345 Gaussians", " MB"):
+        assert word in out.getvalue()
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines():
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, _environ={"TERM": "dumb"})
+    show(steps(50), "t", stop=lambda: False, console=console)
+    assert [line.split("  ")[1] for line in out.getvalue().splitlines()] == ["step 1/50", "step 50/50"]
+
+
 def test_the_generator_is_closed():
     closed = []
 
