@@ -14,7 +14,16 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from fields.options import TrainOptions, complain, first_named, parse_train, plain_words, run_command
+from fields.options import (
+    TrainOptions,
+    complain,
+    first_named,
+    forgiving_output,
+    parse_train,
+    plain_words,
+    run_command,
+    without_equals,
+)
 
 RunFolder = Positional[Annotated[Path, arg(metavar="RUN")]]
 
@@ -99,7 +108,7 @@ def parse(words: Sequence[str]) -> TrainOptions[Any] | Resume | Evaluate | Rende
     name = first_named(words, COMMANDS)
     if name is None and (stray := plain_words(words)):
         complain(f"unknown command {stray[0]!r}", stray[0], COMMANDS, "commands")
-    rest = list(words)
+    rest = without_equals(words)
     if name is not None:  # the command word first, so that flags before it are understood too
         free = [i for i, word in enumerate(rest) if word == name and (i == 0 or not rest[i - 1].startswith("-"))]
         rest.pop(free[0] if free else rest.index(name))
@@ -118,14 +127,15 @@ def parse(words: Sequence[str]) -> TrainOptions[Any] | Resume | Evaluate | Rende
 
 def main(words: Sequence[str] | None = None) -> int:
     """The console script; exit status 0: done, 1: an error, 2: a wrong command line, 130: stopped by Ctrl-C."""
-    options = parse(sys.argv[1:] if words is None else words)
-    if isinstance(options, TrainOptions | Resume) and options.view == "web":
-        print(
-            "--view web: the web viewer arrives with the extra `web`, which is not there yet; use --view none",
-            file=sys.stderr,
-        )
-        return 2
-    return run_command(command_of(options), debug=options.debug)
+    with forgiving_output():
+        options = parse(sys.argv[1:] if words is None else words)
+        if isinstance(options, TrainOptions | Resume) and options.view == "web":
+            print(
+                "--view web: the web viewer arrives with the extra `web`, which is not there yet; use --view none",
+                file=sys.stderr,
+            )
+            return 2
+        return run_command(command_of(options), debug=options.debug)
 
 
 def command_of(options: TrainOptions[Any] | Resume | Evaluate | Render | Export) -> Callable[[], int]:
@@ -195,10 +205,11 @@ def render(options: Render) -> int:
     else:
         file = Path(options.path)
         path = read_path(file, scene.world_from_input, frames=options.frames, width=width, height=height)
+    fps = options.fps if options.fps is not None else path.fps or 30.0
     console = Console(stderr=True)
     shown = track(path.cameras, "rendering", console=console, disable=not console.is_terminal)
     pictures = (model.render(camera, {"rgb"}, {}).rgb for camera in shown)
-    count = write_frames(options.out, pictures, options.fps or path.fps or 30.0)
+    count = write_frames(options.out, pictures, fps)
     print(f"{options.out}: {count} frames of {width}x{height}")
     return 0
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from fields.checkpoint import latest, write_checkpoint
 from fields.edits import RowEdit
 from fields.optimise import Optimisable, TrainState, apply_row_edit, begin, checkpoint_of
-from fields.options import parse_train, run_command
+from fields.options import forgiving_output, parse_train, run_command
 from fields.progress import Progress, show, stop_on_signal
 from fields.recorder import RECORD_EVERY, Recorder
 from fields.run import locked
@@ -160,7 +160,9 @@ def run_to_end(session: Session, *, tensorboard: bool = False) -> int:
     from scenes.batches import view_batches
 
     run, console = session.run, Console(stderr=True)
-    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=console, show_path=False)], force=True)
+    # Off a terminal a record is one line, however long; on one it must go around the bar.
+    handler = RichHandler(console=console, show_path=False) if console.is_terminal else logging.StreamHandler()
+    logging.basicConfig(format="%(message)s", handlers=[handler], force=True)
     console.print(f"run folder {run.folder}", highlight=False, markup=False, soft_wrap=True)
     batches = view_batches(session.scene, seed=run.seed, device=run.device)
     with stop_on_signal() as stop:
@@ -170,12 +172,13 @@ def run_to_end(session: Session, *, tensorboard: bool = False) -> int:
     ended = session.state.step >= run.steps or session.model.finished(session.state.step)
     if stopped and not ended:
         text = f"stopped at step {session.state.step}; go on with: fieldbench resume {shlex.quote(str(run.folder))}"
-        console.print(text, highlight=False, soft_wrap=True)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
         return 130
     console.print(
         f"{session.state.step} steps in {session.state.seconds:.1f} s of training; score it with: "
         f"fieldbench evaluate {shlex.quote(str(run.folder))}",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
     return 0
@@ -183,11 +186,12 @@ def run_to_end(session: Session, *, tensorboard: bool = False) -> int:
 
 def main(words: Sequence[str] | None = None) -> int:
     """`python train.py METHOD SCENE`: `fieldbench train` without a viewer."""
-    options = parse_train(sys.argv[1:] if words is None else words, "python train.py")
-    if options.view != "none":
-        print("python train.py has no viewer; use: fieldbench train ... --view web", file=sys.stderr)
-        return 2
-    return run_command(lambda: run_to_end(start(options), tensorboard=options.tensorboard), debug=options.debug)
+    with forgiving_output():
+        options = parse_train(sys.argv[1:] if words is None else words, "python train.py")
+        if options.view != "none":
+            print("python train.py has no viewer; use: fieldbench train ... --view web", file=sys.stderr)
+            return 2
+        return run_command(lambda: run_to_end(start(options), tensorboard=options.tensorboard), debug=options.debug)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ The command line is made of these (tyro), and `dataclasses.asdict` of one is sav
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,7 +81,13 @@ class SplatsConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.sh_degree <= 3:
             raise ValueError(f"sh_degree: expected 0 to 3, got {self.sh_degree}")
-        if self.max_gaussians < 1 or self.random_points < 1:
-            raise ValueError("max_gaussians and random_points: expected at least 1")
         if not 0 <= self.ssim_weight <= 1:
             raise ValueError(f"ssim_weight: expected 0 to 1, got {self.ssim_weight}")
+        for name in ("max_gaussians", "random_points", "sh_every", "densify_every", "reset_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name, value in vars(self).items():
+            if not isinstance(value, str) and not 0 <= value < math.inf:
+                raise ValueError(f"{name}: expected a finite number, 0 or more, got {value}")
+        if not self.means_lr > 0:  # it falls log-linearly
+            raise ValueError(f"means_lr: expected a positive number, got {self.means_lr}")

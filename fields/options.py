@@ -6,10 +6,15 @@ command, method or scene is answered with the nearest names (tyro does the same 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
+import io
+import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -59,6 +64,12 @@ class TrainOptions(Generic[Config]):
     debug: bool = False
     """Show the traceback of an error."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("seed", 0), ("max_size", 1), ("checkpoint_seconds", 0)):
+            value = getattr(self, name)
+            if value is not None and not least <= value < 2**63:
+                raise ValueError(f"--{name.replace('_', '-')}: expected {least} or more, got {value}")
+
 
 def parse_train(words: Sequence[str], prog: str) -> TrainOptions[Any]:
     """The options in `words`: METHOD SCENE and flags, in any order; exits with a message when wrong."""
@@ -72,8 +83,17 @@ def parse_train(words: Sequence[str], prog: str) -> TrainOptions[Any]:
         kind = TrainOptions[config_type(method)]
         description = inspect.getdoc(config_type(method))
     # Alone, or tyro would leave the words before it out of the help.
-    args = ["--help"] if {"-h", "--help"} & set(words) else list(words)
-    return tyro.cli(kind, args=args, prog=prog, description=description, config=(OmitArgPrefixes,))
+    args = ["--help"] if {"-h", "--help"} & set(words) else without_equals(words)
+    try:
+        return tyro.cli(kind, args=args, prog=prog, description=description, config=(OmitArgPrefixes,))
+    except ValueError as error:  # of a configuration: a number out of its range
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def without_equals(words: Sequence[str]) -> list[str]:
+    """--flag=value as two words; tyro finds no flag like a misspelt one that still carries its value."""
+    return [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
 
 
 def first_named(words: Sequence[str], names: Sequence[str]) -> str | None:
@@ -99,11 +119,16 @@ def complain(problem: str, word: str, names: Sequence[str], kind: str) -> None:
 
 def run_command(command: Callable[[], int], *, debug: bool) -> int:
     """Run a command; a problem of the user's input or machine becomes one clean message and exit status 1."""
+    import_torch()
     if debug:
         return command()
     try:
-        return command()
-    except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError) as error:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+            return command()
+    except BrokenPipeError:
+        raise
+    except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError, MemoryError) as error:
         text = str(error)
         if isinstance(error, OSError) and error.strerror:  # whose own text begins with a number that helps nobody
             text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -112,3 +137,32 @@ def run_command(command: Callable[[], int], *, debug: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def import_torch() -> None:
+    """Import torch, ending at once on Ctrl-C: torch's own start loses a KeyboardInterrupt, or aborts on it."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        import torch  # noqa: F401
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@contextlib.contextmanager
+def forgiving_output() -> Iterator[None]:
+    """Print "?" for what the terminal's encoding lacks; end in silence when a reader such as `head` has gone."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):  # or Python would try again, and complain, at its exit
+            os.dup2(nowhere, stream.fileno())
+        raise SystemExit(141) from None

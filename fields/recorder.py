@@ -39,7 +39,9 @@ class Recorder:
         names = scene.split.val or scene.split.test
         stride = max(1, -(-len(names) // HELD_OUT_VIEWS))
         self.held_out = names[stride // 2 :: stride]
-        self.curves = _tensorboard(folder / "tensorboard", step) if tensorboard else None
+        # Lines that an earlier attempt wrote beyond this step are hidden.
+        curves = str(folder / "tensorboard")
+        self.curves = summary_writer()(curves, purge_step=step + 1) if tensorboard else None
         self.looked_at, self.look_cost = seconds, 0.0
         self.val_psnr: float | None = None
 
@@ -83,12 +85,12 @@ class Recorder:
                 self.curves.add_scalar(name, value, progress.step)
 
 
-def _tensorboard(folder: Path, step: int):
-    """TensorBoard's writer, hiding what an earlier attempt wrote beyond `step`."""
+def summary_writer():
+    """TensorBoard's writer, a class; ImportError names the extra."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ImportError(
             "--tensorboard needs an extra: in Fieldbench's folder, pip install -e '.[tensorboard]'"
         ) from None
-    return SummaryWriter(str(folder), purge_step=step + 1)
+    return SummaryWriter

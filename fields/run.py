@@ -163,6 +163,7 @@ def open_run(folder: Path) -> Run:
         )
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+        check_document(document)
         return Run(
             folder=folder,
             config=config_from_json(document["method"], document["config"]),
@@ -175,15 +176,36 @@ def open_run(folder: Path) -> Run:
             checkpoint_seconds=document["checkpoint_seconds"],
             facts=document["facts"],
         )
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not readable as a run's configuration: {error!r}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: not readable as a run's configuration: {error!r}; restore the file as `fieldbench train` wrote it"
+        ) from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
+def check_document(document: Mapping[str, Any]) -> None:
+    """ValueError naming the first entry of a config.json that is no value of its kind."""
+    for name in ("steps", "seed", "threads"):
+        if type(document[name]) is not int or document[name] < (name != "seed"):
+            raise ValueError(f"{name}: expected a whole number, got {document[name]!r}")
+    if document["device"] not in ("cpu", "cuda"):
+        raise ValueError(f"device: expected cpu or cuda, got {document['device']!r}")
+    lacking = {"scene_name", "split_origin", "commit", "machine"} - document["facts"].keys()
+    if lacking:
+        raise ValueError(f"facts: lacks {', '.join(sorted(lacking))}; restore the file as it was written")
+
+
 def scene_of(run: Run) -> Scene:
     """The scene a run was trained on, under its own split; ValueError when the data have changed since."""
-    scene = open_source(run.source, run.folder / "split.json")
+    try:
+        scene = open_source(run.source, run.folder / "split.json")
+    except FileNotFoundError as error:
+        if Path(run.source.place).exists() or run.source.demo is not None:
+            raise
+        raise FileNotFoundError(
+            f"{error}; put the scene back, or write its new place into {run.folder / 'config.json'}"
+        ) from None
     if not torch.allclose(scene.world_from_input, torch.tensor(run.world_from_input), rtol=1e-5, atol=1e-6):
         raise ValueError(
             f"{run.source.place}: its cameras are not those that {run.folder} was trained with "

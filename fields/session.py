@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import fields
 from fields.checkpoint import Checkpoint, latest, read_checkpoint
 from fields.optimise import TrainState, begin, restore
 from fields.options import TrainOptions
+from fields.recorder import summary_writer
 from fields.run import (
     DEMO,
     Run,
@@ -46,6 +48,8 @@ def start(options: TrainOptions[Any]) -> Session:
         raise ValueError(
             "--device cuda: torch sees no CUDA device here; use --device cpu, or install a CUDA build of torch"
         )
+    if options.tensorboard:
+        summary_writer()  # its absence is said before a run folder is made
     if options.out is not None:
         refuse_used(options.out)  # before a minute is spent on reading photos
     seed_everything(options.seed, device)
@@ -70,6 +74,10 @@ def start(options: TrainOptions[Any]) -> Session:
 def resume(folder: Path) -> Session:
     """Open a run where its newest checkpoint left it, or at its beginning when there is none yet."""
     run = open_run(folder)
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"{folder}: was trained on cuda and torch sees no CUDA device here; resume it on a machine that has one"
+        )
     seed_everything(run.seed, run.device)
     torch.set_num_threads(run.threads)  # sums over threads are part of bit equality
     scene = scene_of(run)
@@ -81,15 +89,21 @@ def resume(folder: Path) -> Session:
 
 
 def load_model(run: Run) -> tuple[Any, Checkpoint]:
-    """The model of a run's newest checkpoint, on the run's device, and the checkpoint."""
-    checkpoint = read_checkpoint(run.checkpoints, device=run.device)
+    """The model of a run's newest checkpoint and the checkpoint, on the run's device (without CUDA: the CPU)."""
+    device = run.device
+    if device == "cuda" and not torch.cuda.is_available():
+        warnings.warn(
+            f"{run.folder}: was trained on cuda, of which torch sees none here; it is loaded on the cpu", stacklevel=2
+        )
+        device = "cpu"
+    checkpoint = read_checkpoint(run.checkpoints, device=device)
     if checkpoint.method != run.config.method:
         raise ValueError(
             f"{run.checkpoints}: a checkpoint of {checkpoint.method!r} in a run of {run.config.method!r}; "
             "put back the checkpoint that belongs here, or remove it to start the run again"
         )
     try:
-        return fields.load(run.config, checkpoint.weights, seed=run.seed, steps=run.steps).to(run.device), checkpoint
+        return fields.load(run.config, checkpoint.weights, seed=run.seed, steps=run.steps).to(device), checkpoint
     except ValueError as error:
         raise ValueError(f"{run.checkpoints}: {error}") from None
 

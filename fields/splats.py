@@ -244,8 +244,8 @@ class Splats(nn.Module):
         rows = len(self.means) if edit is None else len(edit.source)
         if rows == 0:
             raise RuntimeError(
-                f"step {step}: densification removed the last Gaussian; lower prune_opacity ({config.prune_opacity}) "
-                "or check that the poses fit the photos"
+                f"step {step}: densification removed the last Gaussian; lower prune_opacity ({config.prune_opacity}), "
+                f"raise prune_scale ({config.prune_scale}) or check that the poses fit the photos"
             )
         self.gradient_sum, self.views_seen = torch.zeros(rows), torch.zeros(rows)
         return edit

@@ -1,8 +1,10 @@
 """The command line: quick to answer, forgiving about order, precise about what is wrong."""
 
 import json
+import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,14 @@ def failing(words, capsys, main=cli.main):
         ("train splts demo", 2, "unknown method 'splts'; did you mean splats?"),
         ("train splats demo --stps 3", 2, "--steps"),
         ("train splats demo --sh-degre 3", 2, "--sh-degree"),
+        ("train splats demo --sh-degre=3", 2, "--sh-degree"),
+        ("train splats demo --sh-degree 4", 2, "sh_degree: expected 0 to 3, got 4"),
+        ("train splats demo --densify-every 0", 2, "densify_every: expected at least 1, got 0"),
+        ("train splats demo --means-lr nan", 2, "means_lr: expected a finite number"),
+        ("train splats demo --steps 0", 2, "--steps: expected 1 or more, got 0"),
+        ("train splats demo --seed -1", 2, "--seed: expected 0 or more, got -1"),
+        ("train splats demo --max-size 0", 2, "--max-size: expected 1 or more, got 0"),
+        ("train splats demo --checkpoint-seconds nan", 2, "--checkpoint-seconds: expected 0 or more, got nan"),
         ("resume run --vew none", 2, "--view"),
         ("train splats", 2, "SCENE"),
         ("train splats demo --steps many", 2, "many"),
@@ -172,9 +182,56 @@ def test_errors_become_messages_and_other_exceptions_do_not(capsys):
     assert capsys.readouterr().err.startswith("error: checkpoint of step 3 not written; free 5 MB\n")
     assert run_command(fail(FileNotFoundError(2, "No such file or directory", "a.json")), debug=False) == 1
     assert "a.json" in capsys.readouterr().err
+    assert run_command(fail(MemoryError("unable to allocate 5 PiB")), debug=False) == 1
+    assert "allocate 5 PiB" in capsys.readouterr().err
     assert run_command(fail(KeyboardInterrupt()), debug=False) == 130
     with pytest.raises(AssertionError):
         run_command(fail(AssertionError("a mistake of ours")), debug=False)
+
+
+def test_warnings_are_one_line_without_source(capsys):
+    def command():
+        warnings.warn("the point cloud is missing", stacklevel=1)
+        return 0
+
+    assert run_command(command, debug=False) == 0
+    assert capsys.readouterr().err == "warning: the point cloud is missing\n"
+
+
+@pytest.mark.parametrize("words", ["--help", "train --help", "trian", "train splats nöwhere"])
+def test_a_terminal_without_unicode(words):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", *words.split()], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stderr and done.stdout + done.stderr
+
+
+def test_a_reader_that_has_gone():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "train", "splats", "--help"], cwd=ROOT, stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": "x"}, "steps: expected a whole number, got 'x'"),
+        ({"device": "tpu"}, "device: expected cpu or cuda, got 'tpu'"),
+        ({"facts": {}}, "facts: lacks commit"),
+        ({"facts": []}, "not readable as a run's configuration"),
+    ],
+)
+def test_a_damaged_config(capsys, tmp_path, change, message):
+    run = new_run(tmp_path / "run", steps=2)
+    config = run.folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "method": "splats", "config": {}, **change}))
+    code, text = failing(f"evaluate {run.folder}", capsys)
+    assert code == 1 and "config.json" in text and message in text
 
 
 @pytest.mark.parametrize("text", ["800", "axb", "0x5", "800x600x3", "-1x5"])

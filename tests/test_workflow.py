@@ -137,6 +137,18 @@ def test_resuming_takes_the_thread_count_of_the_run(photos, tmp_path):
     torch.set_num_threads(before)
 
 
+def test_a_run_of_a_gpu_is_looked_at_without_one_but_not_resumed(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    run = tmp_path / "run"
+    finish(start(options(photos, run, "--steps 2")))
+    config = run / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "device": "cuda"}))
+    assert cli.main(["resume", str(run)]) == 1
+    assert "sees no CUDA device here; resume it on" in capsys.readouterr().err
+    assert cli.main(["export", str(run), "-o", str(tmp_path / "out.ply")]) == 0
+    assert "it is loaded on the cpu" in capsys.readouterr().err
+
+
 def test_checkpoint_of_a_missing_scene_is_kept(photos, tmp_path, capsys):
     moved = tmp_path / "moved"
     moved.symlink_to(photos)
@@ -145,5 +157,6 @@ def test_checkpoint_of_a_missing_scene_is_kept(photos, tmp_path, capsys):
     config = run / "config.json"
     config.write_text(config.read_text().replace(str(photos), str(tmp_path / "gone")))
     assert cli.main(["resume", str(run)]) == 1
-    assert "gone" in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert "gone" in text and f"write its new place into {config}" in text
     assert latest(run / "checkpoint") is None and open_run(run).steps == 24
