@@ -7,9 +7,6 @@ the two says what the rest costs. Written as JSON and Markdown to docs/benchmark
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import torch
 import tyro
 
@@ -17,7 +14,7 @@ from fields.config import SplatsConfig
 from fields.optimise import begin
 from fields.splats import Splats
 from kernels import peak
-from kernels.bench import bench_blend, check, machine, make_scene, median_ms
+from kernels.bench import Options, bench_blend, check_if_asked, machine, make_scene, median_ms, publish
 from render.camera import Camera
 from scenes.scene import Pixels, View, ViewBatch
 
@@ -52,42 +49,21 @@ def bench_step(gaussians: int, width: int, height: int, repeats: int) -> float:
     return median_ms(step, repeats)
 
 
-def main(
-    gaussians: int = 50_000,
-    width: int = 800,
-    height: int = 600,
-    repeats: int = 15,
-    check_first: bool = True,
-    write: Path | None = None,
-) -> None:
-    """Check the kernels, then benchmark.
-
-    Args:
-        gaussians: Gaussians in the scene.
-        width: Picture width in pixels.
-        height: Picture height in pixels.
-        repeats: Timed calls; the median counts.
-        check_first: Run the kernels' tests before; figures without them mean nothing.
-        write: Folder for the JSON and the Markdown table.
-    """
-    if check_first and check() != 0:
-        raise SystemExit("the check failed: no figures")
-    blending = bench_blend(make_scene(gaussians, width, height), peak.measure(), repeats)
+def main(options: Options) -> None:
+    """Check the kernels, then benchmark the step and the blending in it."""
+    check_if_asked(options)
+    size = options.gaussians, options.width, options.height
+    blending = bench_blend(make_scene(*size), peak.measure(), options.repeats)
     assert blending.backward_ms is not None
     blend_ms = blending.forward_ms + blending.backward_ms
-    step_ms = bench_step(gaussians, width, height, repeats)
+    step_ms = bench_step(*size, options.repeats)
     table = (
-        f"{machine()}. {gaussians} Gaussians, {width}x{height}, medians.\n\n"
+        f"{machine()}. {options.gaussians} Gaussians, {options.width}x{options.height}, medians.\n\n"
         "| blend forward + backward ms | training step ms | ratio |\n|---|---|---|\n"
         f"| {blend_ms:.1f} | {step_ms:.1f} | {step_ms / blend_ms:.2f} |\n"
     )
-    print(table)
-    if write:
-        write.mkdir(parents=True, exist_ok=True)
-        (write / "training-step-cpu.md").write_text(table)
-        found = {"machine": machine(), "blend_ms": blend_ms, "step_ms": step_ms}
-        (write / "training-step-cpu.json").write_text(json.dumps(found, indent=1))
+    publish(options, "training-step-cpu", table, {"blend_ms": blend_ms, "step_ms": step_ms})
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    main(tyro.cli(Options))

@@ -8,11 +8,11 @@ import torch
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from kernels.harmonics.reference import C0
 from render.camera import project_points
 from render.gaussians import GaussianCloud
 from scenes.scene import PointCloud, Scene, View
 
-SH_C0 = 0.28209479177387814
 CARVING_VIEWS = 24
 
 
@@ -36,7 +36,7 @@ def initial_cloud(
         quaternions=quaternions,
         log_scales=log_scales[:, None].repeat(1, 3),
         opacity_logits=torch.full((n,), math.log(opacity / (1 - opacity))),
-        dc=(points.rgb_srgb.float() - 0.5) / SH_C0,
+        dc=(points.rgb_srgb.float() - 0.5) / C0,
         rest=torch.zeros(n, (degree + 1) ** 2 - 1, 3),
     )
 

@@ -12,9 +12,10 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -30,6 +31,24 @@ from kernels.tile import TILE, tile
 FORWARD_OPERATIONS, BACKWARD_OPERATIONS = 29, 78
 """Floating-point operations of one Gaussian-pixel pair that is evaluated, D = 3, counted in cpu.cpp: forward 4 for the
 exponent, 16 for the exponential, 3 for transmittance, 6 for colours; backward the replay's 23 and 55 for gradients."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Check the kernels, then benchmark."""
+
+    gaussians: int = 50_000
+    """Gaussians in the scene."""
+    width: int = 800
+    """Picture width in pixels."""
+    height: int = 600
+    """Picture height in pixels."""
+    repeats: int = 15
+    """Timed calls; the median counts."""
+    check_first: bool = True
+    """Run the correctness tests before; figures without it mean nothing."""
+    write: Path | None = None
+    """Folder for the JSON and the Markdown table."""
 
 
 @dataclass(frozen=True)
@@ -175,34 +194,27 @@ def check() -> int:
     return subprocess.run([sys.executable, "-m", "pytest", "-q", str(tests)], check=False).returncode
 
 
-def main(
-    gaussians: int = 50_000,
-    width: int = 800,
-    height: int = 600,
-    repeats: int = 15,
-    check_first: bool = True,
-    write: Path | None = None,
-) -> None:
-    """Check, then benchmark.
-
-    Args:
-        gaussians: Gaussians in the scene.
-        width: Picture width in pixels.
-        height: Picture height in pixels.
-        repeats: Timed calls; the median counts.
-        check_first: Run the correctness tests before; figures without it mean nothing.
-        write: Folder for the JSON and the Markdown table.
-    """
-    if check_first and check() != 0:
+def check_if_asked(options: Options) -> None:
+    """Run the check unless told not to; SystemExit when it fails, since figures without it mean nothing."""
+    if options.check_first and check() != 0:
         raise SystemExit("the check failed: no figures")
-    rows, limits = bench(gaussians, width, height, repeats)
-    table = markdown(rows, limits, gaussians, width, height)
+
+
+def publish(options: Options, name: str, table: str, found: Mapping[str, Any]) -> None:
+    """Print a table, and keep it with its figures as NAME.md and NAME.json where that was asked for."""
     print(table)
-    if write:
-        write.mkdir(parents=True, exist_ok=True)
-        (write / "kernels-cpu.md").write_text(table)
-        found = {"machine": machine(), "limits": limits._asdict(), "rows": [asdict(row) for row in rows]}
-        (write / "kernels-cpu.json").write_text(json.dumps(found, indent=1))
+    if options.write:
+        options.write.mkdir(parents=True, exist_ok=True)
+        (options.write / f"{name}.md").write_text(table)
+        (options.write / f"{name}.json").write_text(json.dumps({"machine": machine(), **found}, indent=1))
+
+
+def main(options: Options) -> None:
+    """Check, then benchmark every operator."""
+    check_if_asked(options)
+    rows, limits = bench(options.gaussians, options.width, options.height, options.repeats)
+    table = markdown(rows, limits, options.gaussians, options.width, options.height)
+    publish(options, "kernels-cpu", table, {"limits": limits._asdict(), "rows": [asdict(row) for row in rows]})
 
 
 def machine() -> str:
@@ -238,4 +250,4 @@ def markdown(rows: list[Row], limits: peak.Peak, gaussians: int, width: int, hei
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    main(tyro.cli(Options))

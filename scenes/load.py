@@ -69,8 +69,10 @@ def open_scene(
     capture = read_capture(root, working_size)
     check_completeness(capture)
     cache = PixelCache(root, memory_budget, cache_dir)
-    has_object = shows_object(capture.photos)
-    cut_out = masks == "cut-out" or (masks == "auto" and has_object and all(photo.mask for photo in capture.photos))
+    all_masked = all(photo.mask for photo in capture.photos)
+    # Else nobody asks, and a few pictures need not be decoded.
+    has_object = (all_masked or capture.points is None) and shows_object(capture.photos)
+    cut_out = masks == "cut-out" or (masks == "auto" and has_object and all_masked)
     recipes = [make_recipe(photo, working_size, cut_out) for photo in capture.photos]
     placement = place_capture(capture, has_object or cut_out)
     views = tuple(

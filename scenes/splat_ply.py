@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from kernels.harmonics.reference import C0
+from kernels.project.reference import LEAST_SQUARED_LENGTH
 from render.gaussians import GaussianCloud
 from scenes.point_cloud import read_vertices
 from scenes.whole_file import write_whole
@@ -32,8 +33,6 @@ THINNESS = 1e-5
 pixel where the splat is a thousand pixels large."""
 POINT_LOG_SCALE = -30.0
 """Log scale of a splat without any extent, 1e-13 of a unit."""
-LEAST_SQUARED_LENGTH = 1e-8
-"""A quaternion of smaller squared length has no direction: `kernels.project` does not draw it."""
 
 
 def write_splat_ply(path: Path, cloud: GaussianCloud, *, antialiased: bool = False) -> int:

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from kernels.project import Lens, Projected
 
+LEAST_SQUARED_LENGTH = 1e-8
+"""A quaternion of smaller squared length has no direction, and its Gaussian is not drawn."""
+
 
 def rotation_matrices(quaternions: Tensor) -> Tensor:
     """[N, 4] unit quaternions (wxyz) to [N, 3, 3] rotations."""
@@ -34,7 +37,7 @@ def project(
     """See `kernels.project.project`."""
     rows = torch.cat([means, quaternions, log_scales, opacity_logits[:, None]], dim=1)
     usable = torch.isfinite(rows).all(dim=1)
-    usable = usable & ((quaternions * quaternions).sum(dim=1) >= 1e-8)
+    usable = usable & ((quaternions * quaternions).sum(dim=1) >= LEAST_SQUARED_LENGTH)
     view = camera_from_world.to(means)
     local = means @ view[:3, :3].T + view[:3, 3]
     usable = usable & (local[:, 2] > lens.near)
