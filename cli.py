@@ -5,11 +5,15 @@ Nothing heavy is imported before a command runs, so that `fieldbench --help` ans
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Callable, Sequence
+import time
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
@@ -24,6 +28,14 @@ from fields.options import (
     run_command,
     without_equals,
 )
+
+if TYPE_CHECKING:
+    from fields.session import Session
+    from train import Reports
+    from viewer.home import Home
+    from viewer.layers import Layer
+    from viewer.web import WebViewer
+    from viewer.worker import Worker
 
 RunFolder = Positional[Annotated[Path, arg(metavar="RUN")]]
 
@@ -40,9 +52,29 @@ class Resume:
     run: RunFolder
     """Run folder."""
     view: Literal["web", "none"] = "none"
-    """Viewer to open while training."""
+    """Viewer to open while training (web: extra `web`)."""
+    host: str = "127.0.0.1"
+    """Address that the web viewer listens on; 0.0.0.0 lets other machines in."""
+    port: int = 8080
+    """Port of the web viewer; the next free one when it is in use."""
     tensorboard: bool = False
     """Write curves for TensorBoard too (extra `tensorboard`)."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Look at a run's newest checkpoint, or at a 3DGS PLY file, in a browser (extra `web`)."""
+
+    place: Positional[Annotated[Path, arg(metavar="RUN|FILE")]]
+    """Run folder, or splats.ply."""
+    up: Literal["-y", "+y", "-z", "+z", "-x", "+x"] = "-y"
+    """Which way is up in a FILE, which does not say so (a run's scene knows); most trainers write -y."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in."""
+    port: int = 8080
+    """Port; the next free one when it is in use."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -93,17 +125,18 @@ class Export:
     """Show the traceback of an error."""
 
 
-COMMANDS = ("train", "resume", "evaluate", "render", "export")
+COMMANDS = ("train", "resume", "view", "evaluate", "render", "export")
 Command = (
     Annotated[Train, subcommand("train")]
     | Annotated[Resume, subcommand("resume")]
+    | Annotated[View, subcommand("view")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Render, subcommand("render")]
     | Annotated[Export, subcommand("export")]
 )
 
 
-def parse(words: Sequence[str]) -> TrainOptions[Any] | Resume | Evaluate | Render | Export:
+def parse(words: Sequence[str]) -> TrainOptions[Any] | Resume | View | Evaluate | Render | Export:
     """The command that `words` mean, its flags in any place; exits with a message when they make no sense."""
     name = first_named(words, COMMANDS)
     if name is None and (stray := plain_words(words)):
@@ -129,22 +162,18 @@ def main(words: Sequence[str] | None = None) -> int:
     """The console script; exit status 0: done, 1: an error, 2: a wrong command line, 130: stopped by Ctrl-C."""
     with forgiving_output():
         options = parse(sys.argv[1:] if words is None else words)
-        if isinstance(options, TrainOptions | Resume) and options.view == "web":
-            print(
-                "--view web: the web viewer arrives with the extra `web`, which is not there yet; use --view none",
-                file=sys.stderr,
-            )
-            return 2
         return run_command(command_of(options), debug=options.debug)
 
 
-def command_of(options: TrainOptions[Any] | Resume | Evaluate | Render | Export) -> Callable[[], int]:
+def command_of(options: TrainOptions[Any] | Resume | View | Evaluate | Render | Export) -> Callable[[], int]:
     """What to do for parsed options."""
     match options:
         case TrainOptions():
             return lambda: train(options)
         case Resume():
             return lambda: resume(options)
+        case View():
+            return lambda: view(options)
         case Evaluate():
             return lambda: evaluate(options)
         case Render():
@@ -156,17 +185,94 @@ def command_of(options: TrainOptions[Any] | Resume | Evaluate | Render | Export)
 def train(options: TrainOptions[Any]) -> int:
     """`fieldbench train`."""
     from fields.session import start
-    from train import run_to_end
 
-    return run_to_end(start(options), tensorboard=options.tensorboard)
+    if options.view == "web":
+        import viewer.web  # noqa: F401  # its absence is said before a run folder is made
+    return run(start(options), options)
 
 
 def resume(options: Resume) -> int:
     """`fieldbench resume`."""
     from fields import session
+
+    return run(session.resume(options.run), options)
+
+
+def run(session: Session, options: TrainOptions[Any] | Resume) -> int:
+    """Train a session in the terminal, with the viewer that was asked for."""
     from train import run_to_end
 
-    return run_to_end(session.resume(options.run), tensorboard=options.tensorboard)
+    def watched(reports: Reports) -> Reports:
+        from fields.history import read_history
+        from fields.progress import Progress
+        from viewer.curves import Curves
+        from viewer.held_out import HeldOut
+        from viewer.home import home_of_scene
+        from viewer.layers import scene_layers
+        from viewer.worker import Worker
+
+        scene, state = session.scene, session.state
+        worker = Worker(
+            session.model,
+            training=reports,
+            report=Progress(state.step, session.run.steps, {}, state.seconds, session.model.counts()),
+            held_out=HeldOut(scene),
+            curves=Curves(read_history(session.run.folder / "metrics.jsonl")),
+        )
+        with on_the_web(worker, scene.name, home_of_scene(scene), scene_layers(scene), options.host, options.port):
+            yield from worker.reports()
+
+    return run_to_end(session, tensorboard=options.tensorboard, watched=watched if options.view == "web" else None)
+
+
+def view(options: View) -> int:
+    """`fieldbench view`."""
+    from fields.history import read_history
+    from fields.progress import stop_on_signal
+    from fields.run import open_run, scene_of
+    from fields.session import load_file, load_model
+    from viewer.curves import Curves
+    from viewer.held_out import HeldOut
+    from viewer.home import home_of_box, home_of_scene
+    from viewer.layers import scene_layers
+    from viewer.worker import Worker
+
+    if options.place.is_dir():
+        opened = open_run(options.place)
+        model, _ = load_model(opened)
+        scene = scene_of(opened)
+        worker = Worker(model, held_out=HeldOut(scene), curves=Curves(read_history(opened.folder / "metrics.jsonl")))
+        home, layers = home_of_scene(scene), scene_layers(scene)
+    else:
+        model = load_file(options.place)
+        worker, layers = Worker(model), []
+        axis = [0.0, 0.0, 0.0]
+        axis["xyz".index(options.up[1])] = 1.0 if options.up[0] == "+" else -1.0
+        home = home_of_box(*model.box(), up=(axis[0], axis[1], axis[2]))
+    with stop_on_signal() as stop, on_the_web(worker, options.place.name, home, layers, options.host, options.port):
+        while not stop():
+            time.sleep(0.1)
+    return 0
+
+
+@contextlib.contextmanager
+def on_the_web(
+    worker: Worker, title: str, home: Home, layers: list[Layer], host: str, port: int
+) -> Iterator[WebViewer]:
+    """A worker's web page for a while: its address is printed, and opened where there is a screen."""
+    from viewer.panels import panels
+    from viewer.web import WebViewer
+
+    web = WebViewer(worker, title=title, home=home, layers=layers, panels=panels(worker), host=host, port=port)
+    worker.start()
+    print(f"viewer: {web.url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(web.url)
+    try:
+        yield web
+    finally:
+        web.close()
+        worker.close()
 
 
 def evaluate(options: Evaluate) -> int:

@@ -155,8 +155,16 @@ def save(session: Session, recorder: Recorder) -> None:
         ) from error
 
 
-def run_to_end(session: Session, *, tensorboard: bool = False) -> int:
-    """Train a session in the terminal, to its end or to Ctrl-C; returns the exit status, 130 when stopped."""
+Reports = Generator[Progress, None, None]
+
+
+def run_to_end(
+    session: Session, *, tensorboard: bool = False, watched: Callable[[Reports], Reports] | None = None
+) -> int:
+    """Train a session in the terminal, to its end or to Ctrl-C; returns the exit status, 130 when stopped.
+
+    watched: wraps the run for a viewer, which then pulls it and goes on after its end, until Ctrl-C.
+    """
     from scenes.batches import view_batches
 
     run, console = session.run, Console(stderr=True)
@@ -167,7 +175,8 @@ def run_to_end(session: Session, *, tensorboard: bool = False) -> int:
     batches = view_batches(session.scene, seed=run.seed, device=run.device)
     with stop_on_signal() as stop:
         title = f"{run.config.method} {session.scene.name}"
-        show(train_run(session, batches, tensorboard=tensorboard), title, stop=stop, console=console)
+        reports = train_run(session, batches, tensorboard=tensorboard)
+        show(reports if watched is None else watched(reports), title, stop=stop, console=console)
         stopped = stop()
     ended = session.state.step >= run.steps or session.model.finished(session.state.step)
     if stopped and not ended:

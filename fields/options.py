@@ -52,7 +52,11 @@ class TrainOptions(Generic[Config]):
     split: Annotated[Path | None, arg(metavar="FILE")] = None
     """JSON file with the train, val and test views; by default the scene's own split."""
     view: Literal["web", "none"] = "none"
-    """Viewer to open while training."""
+    """Viewer to open while training (web: extra `web`)."""
+    host: str = "127.0.0.1"
+    """Address that the web viewer listens on; 0.0.0.0 lets other machines in."""
+    port: int = 8080
+    """Port of the web viewer; the next free one when it is in use."""
     max_size: Annotated[int | None, arg(metavar="PX")] = None
     """Reduce photos to this length of their longer side, by default 800; the bundled scene is made at it (320)."""
     masks: Literal["auto", "ignore", "cut-out"] = "auto"

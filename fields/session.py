@@ -6,12 +6,13 @@ import difflib
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 import fields
 from fields.checkpoint import Checkpoint, latest, read_checkpoint
+from fields.config import SplatsConfig
 from fields.optimise import TrainState, begin, restore
 from fields.options import TrainOptions
 from fields.recorder import summary_writer
@@ -29,6 +30,10 @@ from fields.run import (
 )
 from scenes.load import MaskMeaning
 from scenes.scene import Scene
+from scenes.splat_ply import read_splat_ply
+
+if TYPE_CHECKING:
+    from fields.splats import Splats
 
 
 @dataclass
@@ -106,6 +111,21 @@ def load_model(run: Run) -> tuple[Any, Checkpoint]:
         return fields.load(run.config, checkpoint.weights, seed=run.seed, steps=run.steps).to(device), checkpoint
     except ValueError as error:
         raise ValueError(f"{run.checkpoints}: {error}") from None
+
+
+def load_file(path: Path) -> Splats:
+    """The model in an exchange file, to be looked at: a 3DGS PLY, whichever program wrote it.
+
+    Raises ValueError naming the file and what it lacks, FileNotFoundError with the nearest names.
+    """
+    from fields.splats import ROWS, Splats
+
+    path = existing_scene(path)
+    if path.suffix.lower() != ".ply":
+        raise ValueError(f"{path}: expected a run folder, or a 3DGS PLY (a name that ends in .ply)")
+    cloud, antialiased = read_splat_ply(path)
+    config = SplatsConfig(sh_degree=cloud.degree, max_gaussians=len(cloud), antialiased=antialiased, densify="none")
+    return Splats(config, {name: getattr(cloud, name) for name in ROWS})
 
 
 def scene_source(place: str, max_size: int | None, masks: MaskMeaning) -> SceneSource:

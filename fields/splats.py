@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -114,6 +115,13 @@ class Splats(nn.Module):
     def cloud(self) -> GaussianCloud:
         """The Gaussians, with gradients."""
         return GaussianCloud(**{name: getattr(self, name) for name in ROWS})
+
+    @torch.no_grad()
+    def box(self) -> tuple[Tensor, Tensor]:
+        """[3], [3]: the box that holds the middle nine tenths of the visible Gaussians along each axis."""
+        seen = self.means[self.opacity_logits > 0] if bool((self.opacity_logits > 0).any()) else self.means
+        low, high = np.quantile(seen.cpu().numpy(), (0.05, 0.95), axis=0)
+        return torch.from_numpy(low).float(), torch.from_numpy(high).float()
 
     @torch.no_grad()
     def render(self, camera: Camera, channels: Set[str], settings: Settings) -> Frame:

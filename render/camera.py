@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kernels.project.reference import rotation_matrices
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -84,6 +86,17 @@ def camera_from_fov(
     """A camera with square pixels, its principal point at the centre; `horizontal_fov` in radians."""
     focal = 0.5 * width / math.tan(0.5 * horizontal_fov)
     return Camera(world_from_camera, focal, focal, width / 2, height / 2, width, height, time)
+
+
+def pose_from_quaternion(position: Tensor, wxyz: Tensor) -> Tensor:
+    """[4, 4] float32 `world_from_camera` of a camera at `position` [3] with rotation `wxyz` [4] of any length but 0."""
+    length = float(wxyz.double().norm())
+    if not (length > 0 and math.isfinite(length)):
+        raise ValueError(f"rotation: expected a quaternion (w, x, y, z), got {wxyz.tolist()}")
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3, :3] = rotation_matrices(wxyz.double() / length)
+    pose[:3, 3] = position
+    return pose.float()
 
 
 def look_at(eye: Tensor, target: Tensor, up: Tensor) -> Tensor:

@@ -26,10 +26,13 @@ class Channel:
 
 @dataclass(frozen=True)
 class Control:
-    """Something a person may set, as plain data; `value` is the default, whose type the setting keeps."""
+    """Something a person may set, as plain data; `value` is the default, whose type the setting keeps.
+
+    A "range" is two values, the lower one first.
+    """
 
     name: str
-    kind: Literal["text", "slider", "choice", "checkbox", "button"]
+    kind: Literal["text", "slider", "range", "choice", "checkbox", "button"]
     value: Any
     range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()

@@ -155,11 +155,15 @@ def score_view(
     )
 
 
+def error_picture(picture: Tensor, truth: Tensor) -> Tensor:
+    """[H, W, 3] grey of the mean absolute difference of two [H, W, 3] pictures, white at one quarter."""
+    return ((picture - truth).abs().mean(dim=-1, keepdim=True) * 4).clamp(0, 1).expand(-1, -1, 3)
+
+
 def save_pictures(folder: Path, index: int, picture: Tensor, truth: Tensor) -> None:
     """Render, truth and error of one view as 8-bit PNG files."""
-    error = (picture - truth).abs().mean(dim=-1, keepdim=True).expand(-1, -1, 3) * 4
     folder.mkdir(parents=True, exist_ok=True)
-    for kind, image in (("render", picture), ("truth", truth), ("error", error)):
+    for kind, image in (("render", picture), ("truth", truth), ("error", error_picture(picture, truth))):
         byte = (image.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         buffer = io.BytesIO()
         Image.fromarray(byte).save(buffer, "PNG")

@@ -1,0 +1,1 @@
+"""The viewer: one core (state, worker, layers, panels) and its faces (web)."""

@@ -1,0 +1,61 @@
+"""What the worker draws: a client's request as a picture, and what lies under a pixel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from render.frame import Renderable
+from scenes.evaluate import rendered
+from viewer.held_out import HeldOut
+from viewer.picture import comparison, picture_of
+from viewer.state import Pick, Picture, Request, Viewpoint
+
+
+def draw(model: Renderable, request: Request, scale: float, step: int | None, held_out: HeldOut | None) -> Picture:
+    """The picture a request asks for, at `scale` of its canvas; a comparison is always at the view's own size.
+
+    Raises ValueError for a viewpoint that is no camera, a channel that the model does not have, an unknown view,
+    and whatever the model raises.
+    """
+    if request.comparison is not None:
+        if held_out is None:
+            raise ValueError("nothing to compare with: this model was opened without its scene")
+        view = held_out.scene.view(request.comparison.view)
+        canvas = (request.viewpoint.width, request.viewpoint.height)
+        pixels = comparison(rendered(model, view), held_out.truth(view.name), request.comparison.bounds, canvas)
+        return Picture(pixels, step, True, legend=f"{view.name}: render | truth | error")
+    channels = {channel.name: channel for channel in model.channels}
+    if request.channel not in channels:
+        raise ValueError(f"channel {request.channel!r}: this model has {', '.join(channels)}")
+    viewpoint = request.viewpoint
+    camera = viewpoint.camera(scale)
+    frame = model.render(camera, {request.channel}, request.settings)
+    pixels, legend = picture_of(frame[request.channel], channels[request.channel])
+    return Picture(pixels, step, scale >= viewpoint.largest_scale, legend)
+
+
+@torch.no_grad()
+def look_under(model: Renderable, viewpoint: Viewpoint, pixel: tuple[float, float]) -> Pick | str:
+    """What lies at `pixel`, (0, 0) to (1, 1) across the canvas, or a sentence why nothing is found.
+
+    A camera of that one pixel is rendered, so it costs little and is exact.
+    """
+    if not {"depth", "alpha"} <= {channel.name for channel in model.channels}:
+        return "this model has no depth and alpha to pick by"
+    try:
+        camera = viewpoint.camera()
+        x, y = int(pixel[0] * camera.width), int(pixel[1] * camera.height)
+        if not (0 <= x < camera.width and 0 <= y < camera.height):
+            return f"the pixel ({pixel[0]:.2f}, {pixel[1]:.2f}) lies outside of the picture"
+        one = replace(camera, cx=camera.cx - x, cy=camera.cy - y, width=1, height=1)
+        frame = model.render(one, {"depth", "alpha"}, {})
+    except Exception as error:  # as for pictures: told, and all else goes on
+        return str(error) or type(error).__name__
+    depth, alpha = float(frame["depth"][0, 0, 0]), float(frame["alpha"][0, 0, 0])
+    if depth <= 0 or alpha < 0.05:
+        return "nothing here"
+    ray = torch.tensor([(0.5 - one.cx) / one.fx, (0.5 - one.cy) / one.fy, 1.0]) * depth
+    x, y, z = (one.world_from_camera[:3, :3] @ ray + one.centre).tolist()
+    return Pick((x, y, z), depth, alpha)

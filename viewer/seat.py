@@ -1,0 +1,97 @@
+"""A seat at the viewer: one client's viewpoint, settings and comparison; every change of them becomes a request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from render.camera import Camera
+from scenes.scene import View
+from viewer.state import Comparison, Pick, Request, Viewpoint
+from viewer.worker import Deliver, Worker
+
+SAME_ANGLE, SAME_PLACE = 2e-3, 1e-3
+"""Radians, and distance in multiples of that to the origin, within which a camera has not been moved."""
+
+
+class Seat:
+    """Belongs to one client of a face. jump: moves the client's camera to a view, in the face's own way."""
+
+    def __init__(self, worker: Worker, client: Hashable, deliver: Deliver, jump: Callable[[View], None]) -> None:
+        self.worker, self.client, self.deliver, self._jump = worker, client, deliver, jump
+        self.viewpoint: Viewpoint | None = None
+        self.channel = worker.model.channels[0].name
+        self.settings: dict[str, Any] = {}
+        self.bounds = Comparison.bounds
+        self.comparison: View | None = None
+        self._arrived = False
+
+    def move(self, viewpoint: Viewpoint) -> None:
+        """The client's camera is here now; leaving the pose of a comparison ends it."""
+        self.viewpoint = viewpoint
+        if self.comparison is not None:
+            here = same_pose(viewpoint, self.comparison.camera)
+            if self._arrived and not here:
+                self.comparison = None
+            self._arrived = here or self._arrived  # before it arrives, poses from before the jump may come in
+        self.ask()
+
+    def show(self, channel: str) -> None:
+        """Look at another channel."""
+        self.channel = channel
+        self.ask()
+
+    def set(self, control: str, value: Any) -> None:
+        """Give a control of the model another value, for this client."""
+        self.settings = {**self.settings, control: value}
+        self.ask()
+
+    def jump(self, view: View) -> None:
+        """Go to the camera of a view."""
+        self.comparison = None
+        self._jump(view)
+
+    def compare(self, view: View) -> None:
+        """Go to the camera of a view and lay the picture beside its photograph."""
+        self.comparison, self._arrived = view, False
+        self._jump(view)
+        self.ask()
+
+    def slide(self, bounds: tuple[float, float]) -> None:
+        """Move the bounds between render, truth and error."""
+        self.bounds = bounds
+        if self.comparison is not None:
+            self.ask()
+
+    def pick(self, pixel: tuple[float, float], answer: Callable[[Pick | str], None]) -> None:
+        """Ask what lies at `pixel`, (0, 0) to (1, 1) across the canvas."""
+        if self.viewpoint is not None:
+            self.worker.pick(self.viewpoint, pixel, answer)
+
+    def ask(self) -> None:
+        """Hand the worker what this client wants to see now."""
+        if self.viewpoint is not None:
+            comparison = None if self.comparison is None else Comparison(self.comparison.name, self.bounds)
+            request = Request(self.viewpoint, self.channel, self.settings, comparison)
+            self.worker.ask(self.client, request, self.deliver)
+
+    def leave(self) -> None:
+        """The client has gone."""
+        self.worker.forget(self.client)
+
+
+def same_pose(viewpoint: Viewpoint, camera: Camera) -> bool:
+    """Whether a viewpoint is the pose of a camera, up to what a round trip through a browser changes."""
+    pose = viewpoint.camera().world_from_camera.numpy()
+    wanted = camera.world_from_camera.numpy()
+    turn = float(np.clip((np.trace(pose[:3, :3].T @ wanted[:3, :3]) - 1) / 2, -1, 1))
+    near = np.linalg.norm(pose[:3, 3] - wanted[:3, 3]) <= SAME_PLACE * max(1.0, float(np.linalg.norm(wanted[:3, 3])))
+    return math.acos(turn) < SAME_ANGLE and bool(near)
+
+
+def fov_to_see(camera: Camera, aspect: float) -> float:
+    """Vertical field of view in radians of a canvas (width over height `aspect`) that shows all of a camera's picture."""
+    return 2 * math.atan(max(0.5 * camera.height / camera.fy, 0.5 * camera.width / camera.fx / aspect))
