@@ -8,24 +8,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scenes.scene import Scene
+from scenes.scene import Scene, View
 
 Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Home:
-    """position, look_at: world units. up: of the world. vertical_fov: radians. size: how far across the scene is."""
+    """position, look_at: world units. up: of the world. vertical_fov: radians. size: how far across the scene is.
+    view: the view whose camera this is, if it is one."""
 
     position: Vector
     look_at: Vector
     up: Vector
     vertical_fov: float
     size: float
+    view: View | None = None
 
 
 def home_of_scene(scene: Scene) -> Home:
-    """At the first training view; what is orbited lies where its axis passes the middle of all cameras' axes."""
+    """At the first training camera; what is orbited lies on its axis, by the middle of all axes."""
     views = [scene.view(name) for name in scene.split.train]
     poses = torch.stack([view.camera.world_from_camera for view in views]).double()
     camera = views[0].camera
@@ -35,7 +37,7 @@ def home_of_scene(scene: Scene) -> Home:
     if not 0.05 * scene.extent < distance < 20 * scene.extent:  # nearly parallel axes have no middle
         distance = scene.extent
     fov = 2 * math.atan(0.5 * camera.height / camera.fy)
-    return Home(vector(eye), vector(eye + distance * forward), (0.0, 0.0, 1.0), fov, 2 * scene.extent)
+    return Home(vector(eye), vector(eye + distance * forward), (0.0, 0.0, 1.0), fov, 2 * scene.extent, views[0])
 
 
 def home_of_box(low: Tensor, high: Tensor, up: Vector) -> Home:

@@ -64,9 +64,9 @@ def panels(worker: Worker) -> list[Panel]:
     """All panels that make sense for what the worker has: a run, held-out views, or only a model."""
     found = [picture_panel(worker)]
     if worker.training is not None:
-        found.insert(0, run_panel(worker))
+        found.append(run_panel(worker))
     if worker.held_out is not None and worker.held_out.rows:
-        found += [held_out_panel(worker.held_out), comparison_panel()]
+        found += [comparison_panel(), held_out_panel(worker.held_out)]
     if worker.training is not None or worker.curves.loss:
         found.append(curves_panel(worker.curves))
     return found

@@ -93,5 +93,5 @@ def same_pose(viewpoint: Viewpoint, camera: Camera) -> bool:
 
 
 def fov_to_see(camera: Camera, aspect: float) -> float:
-    """Vertical field of view in radians of a canvas (width over height `aspect`) that shows all of a camera's picture."""
+    """Vertical field of view, in radians, at which a canvas (`aspect`: width over height) shows a camera's picture."""
     return 2 * math.atan(max(0.5 * camera.height / camera.fy, 0.5 * camera.width / camera.fx / aspect))

@@ -21,19 +21,39 @@ class Report(Protocol):
     """What training tells after a step (`fields.progress.Progress` is one)."""
 
     @property
-    def step(self) -> int: ...
+    def step(self) -> int:
+        """Steps completed."""
+        ...
+
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int:
+        """Of so many."""
+        ...
+
     @property
-    def losses(self) -> Mapping[str, float]: ...
+    def losses(self) -> Mapping[str, float]:
+        """Newest losses by name, weighted."""
+        ...
+
     @property
-    def loss(self) -> float: ...
+    def loss(self) -> float:
+        """Their sum."""
+        ...
+
     @property
-    def seconds(self) -> float: ...
+    def seconds(self) -> float:
+        """Time trained."""
+        ...
+
     @property
-    def counts(self) -> Mapping[str, int]: ...
+    def counts(self) -> Mapping[str, int]:
+        """What the model counts."""
+        ...
+
     @property
-    def val_psnr(self) -> float | None: ...
+    def val_psnr(self) -> float | None:
+        """Newest held-out PSNR in dB."""
+        ...
 
 
 @dataclass(frozen=True)

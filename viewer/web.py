@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +24,11 @@ from viewer.layers import Frustums, Layer, Points
 from viewer.panels import Panel
 from viewer.seat import Seat, fov_to_see
 from viewer.state import Pick, Picture, Viewpoint
+from viewer.web_layers import Overlay, frustum_path, path, shown_at_first
 from viewer.web_panels import add_panel
 from viewer.worker import Worker
+
+log = logging.getLogger("fieldbench")
 
 QUALITY_MOVING, QUALITY_AT_REST = 75, 93
 """Of the JPEG pictures."""
@@ -48,15 +54,20 @@ class WebViewer:
         port: int = 8080,
     ) -> None:
         self.worker, self.home, self.layers = worker, home, list(layers)
-        self.own = [panel for panel in panels if not panel.shared]
         self.seats: dict[int, Seat] = {}
         self.legends: dict[int, Any] = {}
         self.visited = threading.Event()
         self.closing = threading.Event()
-        self.server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
+        with quiet():
+            self.server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
         self._set_up()
-        shared = [panel for panel in panels if panel.shared]
-        self.refreshes = [r for panel in shared for r in add_panel(self.server.gui, panel, self._seat)]
+        self.panels = list(panels)
+        self.refreshes = [
+            refresh
+            for order, panel in enumerate(panels)
+            if panel.shared
+            for refresh in add_panel(self.server.gui, panel, order, self._seat)
+        ]
         self.waiting = [place for layer in layers for place in self._add_layer(layer)]
         self.server.on_client_connect(self._enter)
         self.server.on_client_disconnect(self._leave)
@@ -73,7 +84,8 @@ class WebViewer:
         """Stop serving."""
         self.closing.set()
         self.visited.set()
-        self.server.stop()
+        with quiet():
+            self.server.stop()
 
     # --- clients ------------------------------------------------------------------------------------------------------
 
@@ -91,17 +103,32 @@ class WebViewer:
             if legend is not None and legend.content != picture.legend:
                 legend.content = picture.legend
 
-        seat = Seat(self.worker, client.client_id, deliver, lambda view: jump(client, view, self.home))
+        overlay = Overlay(client, self.layers)
+
+        def go(view: View) -> None:
+            jump(client, view, self.home)
+            overlay.hide_frustum(view)
+
+        seat = Seat(self.worker, client.client_id, deliver, go)
         self.seats[client.client_id] = seat
-        for panel in self.own:
-            add_panel(client.gui, panel, self._seat)
-        self.legends[client.client_id] = client.gui.add_markdown("")
-        self._add_layer_switches(client)
+        for order, panel in enumerate(self.panels):
+            if not panel.shared:
+                add_panel(client.gui, panel, order, self._seat)
+        self.legends[client.client_id] = client.gui.add_markdown("", order=-1)
+        if self.layers:
+            with client.gui.add_folder("Layers", order=0.5):
+                overlay.add_switches()
         self._add_picking(client, seat)
+        if self.home.view is not None:
+            overlay.hide_frustum(self.home.view)
         self.visited.set()
 
         async def follow(camera: viser.CameraHandle) -> None:
-            seat.move(viewpoint_of(camera))
+            try:
+                seat.move(viewpoint_of(camera))
+            except (TypeError, ValueError):  # no browser sends that
+                log.debug("a client sent a camera that is none", exc_info=True)
+            overlay.cover(seat.comparison is not None)
 
         client.camera.on_update(follow)
         seat.move(viewpoint_of(client.camera))
@@ -112,20 +139,8 @@ class WebViewer:
         if seat is not None:
             seat.leave()
 
-    def _add_layer_switches(self, client: viser.ClientHandle) -> None:
-        """A checkbox a layer: a frame of the client's own stands in for the shared one, and hides what is below."""
-        with client.gui.add_folder("Layers"):
-            for layer in self.layers:
-                box = client.gui.add_checkbox(layer.name, shown_at_first(layer))
-
-                def switch(event: Any, layer: Layer = layer, box: Any = box) -> None:
-                    client.scene.add_frame(path(layer), show_axes=False, visible=box.value)
-
-                box.on_update(switch)
-
     def _add_picking(self, client: viser.ClientHandle, seat: Seat) -> None:
-        with client.gui.add_folder("Picked point"):
-            text = client.gui.add_markdown("Shift-click in the picture")
+        text = client.gui.add_markdown("Click in the picture: what lies there?", order=0.6)
 
         def answer(found: Pick | str) -> None:
             if isinstance(found, str):
@@ -137,7 +152,7 @@ class WebViewer:
                 "/picked", 0.006 * found.depth, color=(255, 120, 0), position=found.position, cast_shadow=False
             )
 
-        @client.scene.on_click(modifier="shift")
+        @client.scene.on_click()
         def _(event: Any) -> None:
             seat.pick(event.screen_pos, answer)
 
@@ -145,7 +160,13 @@ class WebViewer:
 
     def _set_up(self) -> None:
         server, home = self.server, self.home
-        server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
+        server.gui.configure_theme(
+            dark_mode=True,
+            show_logo=False,
+            show_share_button=False,
+            control_width="medium",
+            control_layout="collapsible",
+        )
         server.scene.set_up_direction(home.up)
         start = server.initial_camera
         start.position, start.look_at, start.up = np.array(home.position), np.array(home.look_at), np.array(home.up)
@@ -163,7 +184,7 @@ class WebViewer:
     def _add_frustum(self, layer: Frustums, view: View) -> Any:
         camera = view.camera
         handle = self.server.scene.add_camera_frustum(
-            f"{path(layer)}/{view.name.replace('/', '_')}",
+            frustum_path(layer, view),
             fov=fov_to_see(camera, camera.width / camera.height),
             aspect=camera.width / camera.height,
             scale=layer.size,
@@ -208,8 +229,8 @@ class WebViewer:
 
 def viewpoint_of(camera: viser.CameraHandle) -> Viewpoint:
     """What a client has told of its camera, unchecked."""
-    (x, y, z), (qw, qx, qy, qz) = camera.position.tolist(), camera.wxyz.tolist()
-    return Viewpoint((x, y, z), (qw, qx, qy, qz), camera.fov, camera.image_width, camera.image_height)
+    (x, y, z), (qw, qx, qy, qz) = map(float, camera.position), map(float, camera.wxyz)
+    return Viewpoint((x, y, z), (qw, qx, qy, qz), float(camera.fov), int(camera.image_width), int(camera.image_height))
 
 
 def jump(client: viser.ClientHandle, view: View, home: Home) -> None:
@@ -225,11 +246,8 @@ def jump(client: viser.ClientHandle, view: View, home: Home) -> None:
         client.camera.fov = fov_to_see(view.camera, client.camera.aspect)
 
 
-def path(layer: Layer) -> str:
-    """A layer's place in viser's tree."""
-    return f"/{layer.name}"
-
-
-def shown_at_first(layer: Layer) -> bool:
-    """Cameras are shown; the points of the scene would hide the picture that grew out of them."""
-    return isinstance(layer, Frustums)
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep viser's own banners off the terminal, where a progress bar may stand."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield

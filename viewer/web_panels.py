@@ -23,9 +23,9 @@ Refresh = Callable[[Status], None]
 """Brings a widget up to date; called now and then, while somebody looks."""
 
 
-def add_panel(gui: viser.GuiApi, panel: Panel, seat_of: SeatOf) -> list[Refresh]:
-    """Draw a panel; returns what has to be called to keep it true."""
-    with gui.add_folder(panel.title):
+def add_panel(gui: viser.GuiApi, panel: Panel, order: int, seat_of: SeatOf) -> list[Refresh]:
+    """Draw a panel, the ones with a smaller `order` above it; returns what has to be called to keep it true."""
+    with gui.add_folder(panel.title, order=order):
         found = [add_element(gui, element, seat_of) for element in panel.elements]
     return [refresh for refresh in found if refresh is not None]
 
@@ -115,7 +115,7 @@ def add_plot(gui: viser.GuiApi, element: Plot) -> Refresh:
 
 def add_table(gui: viser.GuiApi, element: Table, seat_of: SeatOf) -> Refresh:
     """One button a row, as many as MOST_ROWS."""
-    buttons = [gui.add_button("...", disabled=True) for _ in range(min(element.most, MOST_ROWS))]
+    buttons = [gui.add_button("...", disabled=True, color="dark") for _ in range(min(element.most, MOST_ROWS))]
     keys: list[str | None] = [None] * len(buttons)
 
     def connect(place: int) -> None:
