@@ -10,8 +10,8 @@ import os
 import sys
 import time
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -125,7 +125,29 @@ class Export:
     """Show the traceback of an error."""
 
 
-COMMANDS = ("train", "resume", "view", "evaluate", "render", "export")
+@dataclass(frozen=True)
+class Bench:
+    """Measure a part of Fieldbench on a run; nothing in the run's folder is changed."""
+
+    what: Positional[Annotated[Literal["viewer"], arg(metavar="viewer")]]
+    """viewer: what looking costs training, and what it gives."""
+    run: RunFolder
+    """Run folder."""
+    seconds: float = 4.0
+    """Length of a segment."""
+    rounds: int = 5
+    """Segments of each mode, in turns."""
+    clients: int = 20
+    """Clients of the crowd."""
+    crowd_seconds: float = 0.0
+    """Length of the crowd's visit; 0: none."""
+    write: Path | None = None
+    """Folder for the JSON and the Markdown table."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+COMMANDS = ("train", "resume", "view", "evaluate", "render", "export", "bench")
 Command = (
     Annotated[Train, subcommand("train")]
     | Annotated[Resume, subcommand("resume")]
@@ -133,10 +155,11 @@ Command = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Render, subcommand("render")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Bench, subcommand("bench")]
 )
 
 
-def parse(words: Sequence[str]) -> TrainOptions[Any] | Resume | View | Evaluate | Render | Export:
+def parse(words: Sequence[str]) -> TrainOptions[Any] | Resume | View | Evaluate | Render | Export | Bench:
     """The command that `words` mean, its flags in any place; exits with a message when they make no sense."""
     name = first_named(words, COMMANDS)
     if name is None and (stray := plain_words(words)):
@@ -165,7 +188,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return run_command(command_of(options), debug=options.debug)
 
 
-def command_of(options: TrainOptions[Any] | Resume | View | Evaluate | Render | Export) -> Callable[[], int]:
+def command_of(options: TrainOptions[Any] | Resume | View | Evaluate | Render | Export | Bench) -> Callable[[], int]:
     """What to do for parsed options."""
     match options:
         case TrainOptions():
@@ -180,6 +203,8 @@ def command_of(options: TrainOptions[Any] | Resume | View | Evaluate | Render | 
             return lambda: render(options)
         case Export():
             return lambda: export(options)
+        case Bench():
+            return lambda: bench(options)
 
 
 def train(options: TrainOptions[Any]) -> int:
@@ -338,6 +363,58 @@ def export(options: Export) -> int:
     run = open_run(options.run)
     model, _ = load_model(run)
     print(model.export(options.out, torch.tensor(run.world_from_input)))
+    return 0
+
+
+def bench(options: Bench) -> int:
+    """`fieldbench bench`."""
+    from fields import session
+    from fields.progress import resident_bytes
+    from kernels.bench import machine, publish
+    from scenes.batches import view_batches
+    from train import train as train_steps
+    from viewer import bench as viewer_bench
+    from viewer.held_out import HeldOut
+    from viewer.home import home_of_scene
+    from viewer.layers import scene_layers
+    from viewer.panels import panels
+    from viewer.web import WebViewer
+    from viewer.worker import Worker
+
+    opened = session.resume(options.run)
+    scene, home = opened.scene, home_of_scene(opened.scene)
+    batches = view_batches(scene, seed=opened.run.seed, device=opened.run.device)
+    training = train_steps(opened.model, batches, steps=opened.state.step + 1_000_000, state=opened.state)
+    report = next(training)
+
+    def some() -> Generator[Any, None, None]:
+        yield from iter(training.__next__, None)  # a viewer that closes this does not end the training
+
+    def open_viewer() -> tuple[Worker[Any], WebViewer]:
+        worker = Worker(opened.model, training=some(), report=report, held_out=HeldOut(scene))
+        return worker, WebViewer(worker, title="bench", home=home, layers=scene_layers(scene), panels=panels(worker))
+
+    parts = viewer_bench.Bench(
+        lambda: next(training),
+        lambda: opened.state.step,
+        open_viewer,
+        resident_bytes,
+        radius=scene.extent * 0.9,
+        centre=home.look_at,
+    )
+    modes = viewer_bench.MODES
+    turns = [modes[i:] + modes[:i] for i in range(len(modes))]
+    segments = [
+        parts.segment(mode, options.seconds) for number in range(options.rounds) for mode in turns[number % len(turns)]
+    ]
+    counts = ", ".join(f"{number:,} {name}" for name, number in opened.model.counts().items())
+    text = f"{machine()}. {scene.name}, {counts}.\n\n{viewer_bench.table(segments, 0.3)}"
+    found: dict[str, Any] = {"segments": [asdict(segment) for segment in segments]}
+    if options.crowd_seconds > 0:
+        crowd, sizes = parts.crowd(options.crowd_seconds, options.clients)
+        found["crowd"], found["memory"] = asdict(crowd), sizes
+        text += "\n" + viewer_bench.crowd_text(crowd, sizes, segments, options.clients, options.crowd_seconds)
+    publish(options.write, "viewer", text, found)
     return 0
 
 

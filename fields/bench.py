@@ -62,7 +62,7 @@ def main(options: Options) -> None:
         "| blend forward + backward ms | training step ms | ratio |\n|---|---|---|\n"
         f"| {blend_ms:.1f} | {step_ms:.1f} | {step_ms / blend_ms:.2f} |\n"
     )
-    publish(options, "training-step-cpu", table, {"blend_ms": blend_ms, "step_ms": step_ms})
+    publish(options.write, "training-step-cpu", table, {"blend_ms": blend_ms, "step_ms": step_ms})
 
 
 if __name__ == "__main__":

@@ -200,13 +200,13 @@ def check_if_asked(options: Options) -> None:
         raise SystemExit("the check failed: no figures")
 
 
-def publish(options: Options, name: str, table: str, found: Mapping[str, Any]) -> None:
+def publish(folder: Path | None, name: str, table: str, found: Mapping[str, Any]) -> None:
     """Print a table, and keep it with its figures as NAME.md and NAME.json where that was asked for."""
     print(table)
-    if options.write:
-        options.write.mkdir(parents=True, exist_ok=True)
-        (options.write / f"{name}.md").write_text(table)
-        (options.write / f"{name}.json").write_text(json.dumps({"machine": machine(), **found}, indent=1))
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.md").write_text(table)
+        (folder / f"{name}.json").write_text(json.dumps({"machine": machine(), **found}, indent=1))
 
 
 def main(options: Options) -> None:
@@ -214,7 +214,7 @@ def main(options: Options) -> None:
     check_if_asked(options)
     rows, limits = bench(options.gaussians, options.width, options.height, options.repeats)
     table = markdown(rows, limits, options.gaussians, options.width, options.height)
-    publish(options, "kernels-cpu", table, {"limits": limits._asdict(), "rows": [asdict(row) for row in rows]})
+    publish(options.write, "kernels-cpu", table, {"limits": limits._asdict(), "rows": [asdict(row) for row in rows]})
 
 
 def machine() -> str:

@@ -14,11 +14,15 @@ import time
 from dataclasses import dataclass, field
 
 import msgspec.msgpack
+import torch
 import tyro
 import viser
 import websockets
 import zstandard
 from PIL import Image
+from viser import transforms
+
+from render.camera import look_at
 
 CAMERAS_A_SECOND = 30
 """Of one who moves; browsers send at most about so many."""
@@ -35,23 +39,14 @@ class Tab:
 
 def camera_message(angle: float, width: int, height: int, centre: tuple[float, float, float], radius: float) -> bytes:
     """A camera on a circle around `centre`, looking at it, +z up; angle in radians."""
-    x, y = math.cos(angle), math.sin(angle)
-    lift = 0.4
-    forward = [-x, -y, -lift]
-    norm = math.sqrt(sum(v * v for v in forward))
-    forward = [v / norm for v in forward]
-    right = [-y, x, 0.0]
-    down = [
-        forward[1] * right[2] - forward[2] * right[1],
-        forward[2] * right[0] - forward[0] * right[2],
-        forward[0] * right[1] - forward[1] * right[0],
-    ]
-    rotation = viser.transforms.SO3.from_matrix(_columns(right, down, forward)).wxyz
+    eye = torch.tensor(centre) + radius * torch.tensor([math.cos(angle), math.sin(angle), 0.4])
+    pose = look_at(eye, torch.tensor(centre), torch.tensor([0.0, 0.0, 1.0]))
+    rotation = transforms.SO3.from_matrix(pose[:3, :3].double().numpy()).wxyz
     return msgspec.msgpack.encode(
         {
             "type": "ViewerCameraMessage",
             "wxyz": [float(v) for v in rotation],
-            "position": [centre[0] + radius * x, centre[1] + radius * y, centre[2] + radius * lift],
+            "position": eye.tolist(),
             "fov": 0.8,
             "near": 0.01,
             "far": 1000.0,
@@ -63,18 +58,11 @@ def camera_message(angle: float, width: int, height: int, centre: tuple[float, f
     )
 
 
-def _columns(*vectors: list[float]):
-    import numpy as np
-
-    return np.array(vectors).T
-
-
 async def tab(url: str, number: int, options: Options) -> Tab:
     """One tab from its opening to its end."""
     seen = Tab()
-    wanted = viser.__version__
     async with websockets.connect(
-        url, subprotocols=[websockets.Subprotocol(f"viser-v{wanted}")], max_size=None
+        url, subprotocols=[websockets.Subprotocol(f"viser-v{viser.__version__}")], max_size=None
     ) as socket:
         end = time.monotonic() + options.seconds
         phase = number * 0.7

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,7 +26,7 @@ from viewer.seat import Seat, fov_to_see
 from viewer.state import Pick, Picture, Viewpoint
 from viewer.web_layers import Overlay, frustum_path, path, shown_at_first
 from viewer.web_panels import add_panel
-from viewer.worker import Worker
+from viewer.worker import Deliver, Worker
 
 log = logging.getLogger("fieldbench")
 
@@ -56,7 +56,6 @@ class WebViewer:
         self.worker, self.home, self.layers = worker, home, list(layers)
         self.seats: dict[int, Seat] = {}
         self.legends: dict[int, Any] = {}
-        self.visited = threading.Event()
         self.closing = threading.Event()
         with quiet():
             self.server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
@@ -68,11 +67,12 @@ class WebViewer:
             if panel.shared
             for refresh in add_panel(self.server.gui, panel, order, self._seat)
         ]
-        self.waiting = [place for layer in layers for place in self._add_layer(layer)]
+        waiting = [place for layer in layers for place in self._add_layer(layer)]
         self.server.on_client_connect(self._enter)
         self.server.on_client_disconnect(self._leave)
-        for work in (self._keep_true, self._load_photos):
-            threading.Thread(target=work, name="fieldbench-web", daemon=True).start()
+        threading.Thread(target=self._keep_true, name="fieldbench-web", daemon=True).start()
+        for place in waiting:
+            worker.later(functools.partial(self._show_photo, *place))
 
     @property
     def url(self) -> str:
@@ -83,7 +83,6 @@ class WebViewer:
     def close(self) -> None:
         """Stop serving."""
         self.closing.set()
-        self.visited.set()
         with quiet():
             self.server.stop()
 
@@ -94,22 +93,13 @@ class WebViewer:
 
     def _enter(self, client: viser.ClientHandle) -> None:
         """A tab has opened: give it a seat, its own panels, and follow its camera."""
-
-        def deliver(picture: Picture) -> None:
-            quality = QUALITY_AT_REST if picture.full else QUALITY_MOVING
-            client.scene.set_background_image(picture.pixels, format="jpeg", jpeg_quality=quality)
-            client.flush()
-            legend = self.legends.get(client.client_id)
-            if legend is not None and legend.content != picture.legend:
-                legend.content = picture.legend
-
         overlay = Overlay(client, self.layers)
 
         def go(view: View) -> None:
             jump(client, view, self.home)
             overlay.hide_frustum(view)
 
-        seat = Seat(self.worker, client.client_id, deliver, go)
+        seat = Seat(self.worker, client.client_id, self._deliver_to(client), go)
         self.seats[client.client_id] = seat
         for order, panel in enumerate(self.panels):
             if not panel.shared:
@@ -121,7 +111,6 @@ class WebViewer:
         self._add_picking(client, seat)
         if self.home.view is not None:
             overlay.hide_frustum(self.home.view)
-        self.visited.set()
 
         async def follow(camera: viser.CameraHandle) -> None:
             try:
@@ -132,6 +121,21 @@ class WebViewer:
 
         client.camera.on_update(follow)
         seat.move(viewpoint_of(client.camera))
+
+    def _deliver_to(self, client: viser.ClientHandle) -> Deliver:
+        """What shows a picture in a client's page."""
+
+        def deliver(picture: Picture) -> None:
+            if client.client_id not in self.seats:
+                return
+            quality = QUALITY_AT_REST if picture.full else QUALITY_MOVING
+            client.scene.set_background_image(picture.pixels, format="jpeg", jpeg_quality=quality)
+            client.flush()
+            legend = self.legends.get(client.client_id)
+            if legend is not None and legend.content != picture.legend:
+                legend.content = picture.legend
+
+        return deliver
 
     def _leave(self, client: viser.ClientHandle) -> None:
         seat = self.seats.pop(client.client_id, None)
@@ -205,18 +209,11 @@ class WebViewer:
 
         return handle
 
-    def _load_photos(self) -> None:
-        """Once somebody has come: put the photographs into their frustums, with rests, so that training goes on."""
-        self.visited.wait()
-        for handle, layer, view in self.waiting:
-            if self.closing.is_set():
-                return
-            started = time.perf_counter()
-            try:
+    def _show_photo(self, handle: Any, layer: Frustums, view: View) -> None:
+        """Put a photograph into its frustum."""
+        if not self.closing.is_set():
+            with contextlib.suppress(OSError, ValueError):  # scores tell of broken photographs; a frustum stays empty
                 handle.image = layer.photo(view)
-            except (OSError, ValueError):
-                continue  # training and scoring tell of broken photographs; a frustum stays empty
-            self.closing.wait(5 * (time.perf_counter() - started))
 
     def _keep_true(self) -> None:
         """Bring the shared panels up to date, while somebody looks."""

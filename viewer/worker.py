@@ -31,8 +31,8 @@ SETTLED = 0.12
 """Seconds without a new request after which somebody counts as not moving."""
 PICTURES_TRAINING, PICTURES_IDLE = 22.0, 30.0
 """Pictures a second for one who moves, while training goes on and else: what the resolution is chosen for."""
-SCORE_EVERY = 4
-"""Every so many-th slice for people at rest scores a held-out view."""
+ASIDE_EVERY = 4
+"""Every so many-th slice for people at rest is a chore, or scores a held-out view."""
 
 Told = TypeVar("Told", bound=Report)
 Deliver = Callable[[Picture], None]
@@ -76,6 +76,7 @@ class Worker(Generic[Told]):
         self.drafts = FrameTimes()
         self.clients: dict[Hashable, Client] = {}
         self.errands: deque[Callable[[], None]] = deque()
+        self.chores: deque[Callable[[], None]] = deque()
         self.changed = threading.Condition()
         self.paused, self.single_steps = False, 0
         self.closing, self.failure = False, None
@@ -116,6 +117,12 @@ class Worker(Generic[Told]):
         """Ask what lies at `pixel`, (0, 0) to (1, 1) across the canvas; `answer` gets it, or why there is nothing."""
         with self.changed:
             self.errands.append(lambda: answer(look_under(self.model, viewpoint, pixel)))
+            self.changed.notify_all()
+
+    def later(self, chore: Callable[[], None]) -> None:
+        """Do something for people at rest, in the worker's thread, out of the pictures' share of time."""
+        with self.changed:
+            self.chores.append(chore)
             self.changed.notify_all()
 
     def pause(self) -> None:
@@ -219,13 +226,17 @@ class Worker(Generic[Told]):
         return self._train if trains else None
 
     def _update(self, oldest: list[tuple[Hashable, Client]]) -> Callable[[], None] | None:
-        """Bring what people at rest see up to the model's step: their pictures, then and again a held-out score."""
+        """Bring what people at rest see up to the model's step: pictures, then and again a chore or a score."""
         step = self._step()
         outdated = [(name, client) for name, client in oldest if client.sharp and client.step != step]
         view = None if self.held_out is None else self.held_out.stale(step or 0)
         self.slices += 1
-        if view is not None and (not outdated or self.slices % SCORE_EVERY == 0):
-            return lambda: self._score(view)
+        if not outdated or self.slices % ASIDE_EVERY == 0:
+            if self.chores:
+                chore = self.chores.popleft()
+                return lambda: self._charged(chore)
+            if view is not None and self.held_out is not None:
+                return lambda held_out=self.held_out: self._charged(lambda: held_out.score(self.model, view, step or 0))
         if outdated:
             name, client = outdated[0]
             return lambda: self._serve(name, client, coarse=False)
@@ -279,12 +290,11 @@ class Worker(Generic[Told]):
         pixels = max(1, viewpoint.width * viewpoint.height)
         return self.drafts.scale(pixels, target / max(1, moving))
 
-    def _score(self, view: str) -> None:
-        """Score one held-out view."""
-        assert self.held_out is not None
+    def _charged(self, work: Callable[[], None]) -> None:
+        """Do something that is paid for as pictures are."""
         started = time.perf_counter()
         try:
-            self.held_out.score(self.model, view, self._step() or 0)
+            work()
         finally:
             self.budget.picture(time.perf_counter() - started, training=self._trains())
 
