@@ -253,7 +253,7 @@ def run(session: Session, options: TrainOptions[Any] | Resume) -> int:
 def view(options: View) -> int:
     """`fieldbench view`."""
     from fields.history import read_history
-    from fields.progress import stop_on_signal
+    from fields.progress import Progress, stop_on_signal
     from fields.run import open_run, scene_of
     from fields.session import load_file, load_model
     from viewer.curves import Curves
@@ -264,9 +264,14 @@ def view(options: View) -> int:
 
     if options.place.is_dir():
         opened = open_run(options.place)
-        model, _ = load_model(opened)
+        model, checkpoint = load_model(opened)
         scene = scene_of(opened)
-        worker = Worker(model, held_out=HeldOut(scene), curves=Curves(read_history(opened.folder / "metrics.jsonl")))
+        worker = Worker(
+            model,
+            report=Progress(checkpoint.step, opened.steps, {}, checkpoint.seconds, model.counts()),
+            held_out=HeldOut(scene),
+            curves=Curves(read_history(opened.folder / "metrics.jsonl")),
+        )
         home, layers = home_of_scene(scene), scene_layers(scene)
     else:
         model = load_file(options.place)

@@ -33,6 +33,9 @@ def draw(model: Renderable, request: Request, scale: float, step: int | None, he
     camera = viewpoint.camera(scale)
     frame = model.render(camera, {request.channel}, request.settings)
     pixels, legend = picture_of(frame[request.channel], channels[request.channel])
+    if viewpoint.largest_scale < 1:
+        shown = f"canvas of {viewpoint.width} x {viewpoint.height} shown at {camera.width} x {camera.height} pixels"
+        legend = f"{legend}; {shown}" if legend else shown
     return Picture(pixels, step, scale >= viewpoint.largest_scale, legend)
 
 

@@ -63,7 +63,7 @@ class Panel:
 def panels(worker: Worker) -> list[Panel]:
     """All panels that make sense for what the worker has: a run, held-out views, or only a model."""
     found = [picture_panel(worker)]
-    if worker.training is not None:
+    if worker.report is not None:
         found.append(run_panel(worker))
     if worker.held_out is not None and worker.held_out.rows:
         found += [comparison_panel(), held_out_panel(worker.held_out)]
@@ -73,7 +73,9 @@ def panels(worker: Worker) -> list[Panel]:
 
 
 def run_panel(worker: Worker) -> Panel:
-    """How the run goes, and its reins."""
+    """How the run goes, and its reins while there is something to train."""
+    if worker.training is None:
+        return Panel("Run", (Readout(run_text),), shared=True)
     return Panel(
         "Run",
         (
@@ -100,7 +102,7 @@ def run_text(status: Status) -> str:
     if status.failure is not None:
         doing = f"stopped: {status.failure}"
     elif status.ended:
-        doing = "trained to its end"
+        doing = "not training"
     elif status.paused:
         doing = "paused"
     lines = [f"{doing}, step {report.step:,} of {report.steps:,}"]
