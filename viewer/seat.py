@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -27,7 +28,8 @@ class Seat:
         self.settings: dict[str, Any] = {}
         self.bounds = Comparison.bounds
         self.comparison: View | None = None
-        self._arrived = False
+        self._arrived = self._left = False
+        self._lock = threading.Lock()
 
     def move(self, viewpoint: Viewpoint) -> None:
         """The client's camera is here now; leaving the pose of a comparison ends it."""
@@ -73,14 +75,18 @@ class Seat:
 
     def ask(self) -> None:
         """Hand the worker what this client wants to see now."""
-        if self.viewpoint is not None:
+        with self._lock:
+            if self.viewpoint is None or self._left:
+                return
             comparison = None if self.comparison is None else Comparison(self.comparison.name, self.bounds)
             request = Request(self.viewpoint, self.channel, self.settings, comparison)
             self.worker.ask(self.client, request, self.deliver)
 
     def leave(self) -> None:
-        """The client has gone."""
-        self.worker.forget(self.client)
+        """The client has gone; what is still under way of it asks for nothing more."""
+        with self._lock:
+            self._left = True
+            self.worker.forget(self.client)
 
 
 def same_pose(viewpoint: Viewpoint, camera: Camera) -> bool:

@@ -7,6 +7,7 @@ import functools
 import io
 import logging
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -57,6 +58,8 @@ class WebViewer:
         self.seats: dict[int, Seat] = {}
         self.legends: dict[int, Any] = {}
         self.closing = threading.Event()
+        # A picture for somebody who has just gone is nothing to worry about.
+        warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
         with quiet():
             self.server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
         self._set_up()
@@ -121,6 +124,8 @@ class WebViewer:
 
         client.camera.on_update(follow)
         seat.move(viewpoint_of(client.camera))
+        if client.client_id not in self.server.get_clients():  # it left before it had a seat to leave
+            self._leave(client)
 
     def _deliver_to(self, client: viser.ClientHandle) -> Deliver:
         """What shows a picture in a client's page."""
