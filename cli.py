@@ -93,17 +93,32 @@ class Export:
     """Show the traceback of an error."""
 
 
-COMMANDS = ("train", "resume", "evaluate", "render", "export")
+@dataclass(frozen=True)
+class Doctor:
+    """Check this machine, and a scene before a long run; says what to do. Exit status 1 if there is a problem."""
+
+    scene: Positional[Annotated[str | None, arg(metavar="SCENE")]] = None
+    """A folder of photos with poses, a run folder, or `demo`; without it only the machine is looked at."""
+    max_size: Annotated[int | None, arg(metavar="PX")] = None
+    """As for training: photos are reduced to this length of their longer side."""
+    masks: Literal["auto", "ignore", "cut-out"] = "auto"
+    """As for training: what mask files mean."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+COMMANDS = ("train", "resume", "evaluate", "render", "export", "doctor")
 Command = (
     Annotated[Train, subcommand("train")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Render, subcommand("render")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Doctor, subcommand("doctor")]
 )
 
 
-def parse(words: Sequence[str]) -> TrainOptions[Any] | Resume | Evaluate | Render | Export:
+def parse(words: Sequence[str]) -> TrainOptions[Any] | Resume | Evaluate | Render | Export | Doctor:
     """The command that `words` mean, its flags in any place; exits with a message when they make no sense."""
     name = first_named(words, COMMANDS)
     if name is None and (stray := plain_words(words)):
@@ -138,7 +153,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return run_command(command_of(options), debug=options.debug)
 
 
-def command_of(options: TrainOptions[Any] | Resume | Evaluate | Render | Export) -> Callable[[], int]:
+def command_of(options: TrainOptions[Any] | Resume | Evaluate | Render | Export | Doctor) -> Callable[[], int]:
     """What to do for parsed options."""
     match options:
         case TrainOptions():
@@ -151,6 +166,8 @@ def command_of(options: TrainOptions[Any] | Resume | Evaluate | Render | Export)
             return lambda: render(options)
         case Export():
             return lambda: export(options)
+        case Doctor():
+            return lambda: doctor(options)
 
 
 def train(options: TrainOptions[Any]) -> int:
@@ -233,6 +250,23 @@ def export(options: Export) -> int:
     model, _ = load_model(run)
     print(model.export(options.out, torch.tensor(run.world_from_input)))
     return 0
+
+
+def doctor(options: Doctor) -> int:
+    """`fieldbench doctor`."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from fields.doctor import diagnose, show
+
+    with Console(stderr=True).status("looking", spinner="line") as status:
+        groups = diagnose(
+            options.scene,
+            max_size=options.max_size,
+            masks=options.masks,
+            say=lambda what: status.update(Text(what)),
+        )
+    return show(groups, Console())
 
 
 if __name__ == "__main__":

@@ -57,7 +57,6 @@ def examine_folder(
     found: list[Finding] = []
     captures: list[Capture] = []
     scenes: list[Scene] = []
-    heard: list[str] = []
 
     def read() -> list[Finding]:
         captures.append(read_capture(root, WORKING_SIZE if max_size is None else max_size))
@@ -74,10 +73,11 @@ def examine_folder(
             found += carried_out("scene", read)
         if captures or not root.is_dir():
             found += carried_out("scene", open_it)
-    for message in dict.fromkeys(str(warning.message) for warning in caught):
-        if not (captures and captures[0].missing and "pictures do not exist" in message):  # check_unposed tells
-            heard.append(message)
-    found += [Finding("warning", "scene", message) for message in heard]
+    found += [
+        Finding("warning", "scene", message)
+        for message in dict.fromkeys(str(warning.message) for warning in caught)
+        if not (captures and captures[0].missing and "pictures do not exist" in message)  # check_unposed tells
+    ]
     if captures:
         capture, split = captures[0], scenes[0].split if scenes else None
         found += carried_out("files", lambda: check_unposed(root, capture))

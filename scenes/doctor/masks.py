@@ -55,7 +55,8 @@ def check_planes(what: str, planes: dict[str, Tensor], advice: str, total: int) 
     share, mid, edge = (float(np.mean(list(values.values()))) for values in (kept, middles, edges))
     inverted = [name for name in planes if middles[name] < min(0.5, MIDDLE_TO_EDGE * edges[name])]
     if len(inverted) >= MOST * len(planes) and len(planes) > 1:
-        text = f"{what} hide the middle of {len(inverted)} of {total} pictures: they keep {mid:.0%} of it, {edge:.0%} of the edges"
+        text = f"{what} hide the middle of {len(inverted)} of {total} pictures"
+        text += f": they keep {mid:.0%} of it, {edge:.0%} of the edges"
         return [Finding("warning", "masks", text, f"if white meant 'ignore' to the program that wrote them, {advice}")]
     found = []
     if what == "masks":  # of alpha, pictures.py tells

@@ -41,6 +41,11 @@ A camera aimed by hand at a thing keeps it in the middle third of the picture: 0
 of 60 degrees off-centre by a quarter of the picture."""
 
 
+def inverse(pose: Matrix) -> Matrix:
+    """Of [..., 4, 4]."""
+    return np.linalg.inv(pose).astype(np.float64)
+
+
 @dataclass(frozen=True)
 class Mistake:
     """A way of reading poses wrongly. undo: from the pose as read to the right one, [4, 4] in input coordinates."""
@@ -58,17 +63,17 @@ FLIPPED = Mistake(
 INVERTED = "invert every matrix of the poses (camera-to-world is wanted in transforms.json, world-to-camera in COLMAP)"
 MISTAKES = (
     FLIPPED,
-    Mistake("with the matrices inverted", INVERTED, lambda pose: np.linalg.inv(pose)),
-    Mistake("with the matrices inverted", INVERTED, lambda pose: F @ np.linalg.inv(pose)),
+    Mistake("with the matrices inverted", INVERTED, inverse),
+    Mistake("with the matrices inverted", INVERTED, lambda pose: F @ inverse(pose)),
     Mistake(
         "with the matrices inverted and y and z flipped",
         f"{INVERTED}, then flip their y and z axes",
-        lambda pose: np.linalg.inv(pose) @ F,
+        lambda pose: inverse(pose) @ F,
     ),
     Mistake(
         "with the matrices inverted and y and z flipped",
         f"{INVERTED}, then flip their y and z axes",
-        lambda pose: F @ np.linalg.inv(pose) @ F,
+        lambda pose: F @ inverse(pose) @ F,
     ),
     Mistake(
         "with the pictures turned upside down",
