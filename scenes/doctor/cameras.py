@@ -165,14 +165,12 @@ def same_poses(scene: Scene) -> list[tuple[str, str]]:
     """Pairs of views, by name, with one pose, one time and one light (else they are a rig's, or a series)."""
     poses = torch.stack([view.camera.world_from_camera for view in scene.views]).double().numpy()
     centres = poses[:, :3, 3]
-    tree = KDTree(centres)
-    found = []
-    for i, j in sorted(tree.query_pairs(SAME_PLACE * scene.extent)):
-        one, other = scene.views[i], scene.views[j]
-        cosine = (np.trace(poses[i, :3, :3].T @ poses[j, :3, :3]) - 1) / 2
-        if cosine > np.cos(np.radians(SAME_DEGREES)) and conditions(one) == conditions(other):
-            found.append((one.name, other.name))
-    return found
+    pairs = KDTree(centres).query_pairs(SAME_PLACE * scene.extent, output_type="ndarray").reshape(-1, 2)
+    turned = poses[pairs[:, 0], :3, :3], poses[pairs[:, 1], :3, :3]
+    cosines = (np.einsum("nij,nij->n", *turned) - 1) / 2  # of the angle between two rotations, by their trace
+    alike = pairs[cosines > np.cos(np.radians(SAME_DEGREES))].tolist()
+    views = scene.views
+    return [(views[i].name, views[j].name) for i, j in sorted(alike) if conditions(views[i]) == conditions(views[j])]
 
 
 def conditions(view: View) -> tuple[float, int, int]:
