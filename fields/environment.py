@@ -191,7 +191,7 @@ def check_video() -> list[Finding]:
     import imageio_ffmpeg
 
     try:
-        return [Finding("ok", "video", Path(imageio_ffmpeg.get_ffmpeg_exe()).name)]
+        return [Finding("ok", "video", f"MP4 by {Path(imageio_ffmpeg.get_ffmpeg_exe()).name}")]
     except RuntimeError as error:
         return [Finding("note", "video", f"no ffmpeg for MP4 ({error})", advice)]
 

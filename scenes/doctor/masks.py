@@ -30,8 +30,8 @@ def check_masks(scene: Scene, sample: Sample) -> list[Finding]:
     """What masks and alpha leave, and whether that makes sense."""
     found, good = [], []
     for what, advice in (
-        ("masks", "black is ignored, white counts: invert the masks"),
-        ("alpha", "transparent is empty, opaque is the object: invert the masks or the alpha they became"),
+        ("masks", "invert them (here black is ignored, white counts)"),
+        ("alpha", "invert it, or the masks it came from (here white is the object)"),
     ):
         planes = {
             view.name: plane.float() / 255
