@@ -1,7 +1,5 @@
 """The doctor: every check fires on a scene made bad in one way, and is silent on the good one and on real scenes."""
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,21 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from render.camera import look_at
 from scenes.doctor import Finding, examine, examine_folder
 from scenes.scene import Pixels, PointCloud, Scene, Split, View
 from scenes.synthetic import DemoConfig, demo_scene
-from tests.scenes.capture_rig import (
-    orbit_rig,
-    write_blender,
-    write_colmap,
-    write_llff,
-    write_nerfstudio,
-    write_pictures,
-)
+from tests.scenes.findings import not_ok, one, only
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
@@ -33,23 +23,6 @@ FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
 def good(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     config = DemoConfig(views=21, test_views=3, width=96, height=72, supersampling=2, points=1500)
     return demo_scene(config, cache=tmp_path_factory.mktemp("demo"))
-
-
-def bad_views(found: list[Finding]) -> list[Finding]:
-    return [finding for finding in found if finding.level != "ok"]
-
-
-def only(found: list[Finding], level: str, subject: str, text: str) -> Finding:
-    """The finding with these, which must be the only one that is not ok."""
-    bad = bad_views(found)
-    assert [(f.level, f.subject) for f in bad] == [(level, subject)], "\n".join(map(str, bad))
-    assert text in str(bad[0])
-    return bad[0]
-
-
-def one(found: list[Finding], level: str, subject: str, text: str) -> None:
-    """There is a finding with these."""
-    assert any((f.level, f.subject) == (level, subject) and text in str(f) for f in found), "\n".join(map(str, found))
 
 
 def moved(scene: Scene, change: Callable[[Tensor], Tensor], points: bool = True) -> Scene:
@@ -68,9 +41,9 @@ def developed(scene: Scene, change: Callable[[int, Pixels], Pixels]) -> Scene:
 
 
 def test_the_good_scene_is_well(good: Scene) -> None:
-    assert bad_views(examine(good)) == []
+    assert not_ok(examine(good)) == []
     assert {f.subject for f in examine(good)} == {"split", "lenses", "cameras", "poses", "copies", "pictures", "masks"}
-    assert bad_views(examine(replace(good, points=None))) == []
+    assert not_ok(examine(replace(good, points=None))) == []
 
 
 @pytest.mark.parametrize(
@@ -81,7 +54,7 @@ def test_the_good_scene_is_well(good: Scene) -> None:
 def test_real_scenes_raise_no_false_alarm(name: str) -> None:
     scene, found = examine_folder((DATA / name).resolve(), max_size=200)
     assert scene is not None
-    assert [f.subject for f in bad_views(found)] == (["missing"] if name == "fox" else [])
+    assert [f.subject for f in not_ok(found)] == (["missing"] if name == "fox" else [])
 
 
 @pytest.mark.parametrize("name", ["llff_fern", "colmap_bust", "blender_lego_400", "fox", "nerd_ethiopian_head_800"])
@@ -137,7 +110,7 @@ def test_points_without_colours_are_no_alarm(good: Scene) -> None:
     assert good.points is not None
     grey = PointCloud(good.points.xyz, torch.full_like(good.points.xyz, 0.5))
     found = examine(replace(good, points=grey))
-    assert not [f for f in bad_views(found) if f.subject == "poses"]
+    assert not [f for f in not_ok(found) if f.subject == "poses"]
     one(examine(moved(replace(good, points=grey), lambda pose: pose @ FLIP)), "problem", "poses", "diag(1, -1, -1, 1)")
 
 
@@ -157,7 +130,7 @@ def outward(good: Scene, points: bool) -> Scene:
 @pytest.mark.parametrize("points", [True, False])
 def test_a_room_from_its_middle_is_no_alarm(good: Scene, points: bool) -> None:
     found = examine(outward(good, points))
-    assert not [f for f in bad_views(found) if f.subject in ("poses", "cameras")], found
+    assert not [f for f in not_ok(found) if f.subject in ("poses", "cameras")], found
 
 
 # --- cameras -------------------------------------------------------------------------------------------------------
@@ -237,7 +210,7 @@ def test_copies_and_leaks(good: Scene) -> None:
         "1 of 4 test views have the pose of a training view (z.png)",
     )
     later = replace(copy, camera=replace(copy.camera, time=1.0))
-    assert bad_views(examine(replace(good, views=(*good.views, later)))) == []
+    assert not_ok(examine(replace(good, views=(*good.views, later)))) == []
 
 
 def test_splits(good: Scene) -> None:
@@ -309,7 +282,7 @@ def test_inverted_alpha_and_masks(good: Scene) -> None:
     def keep(_: int, pixels: Pixels) -> Pixels:
         return Pixels(pixels.rgb_srgb, None, pixels.alpha)
 
-    assert not [f for f in bad_views(examine(developed(good, keep))) if f.subject == "masks"]
+    assert not [f for f in not_ok(examine(developed(good, keep))) if f.subject == "masks"]
 
 
 def blob(index: int, pixels: Pixels, inside: int) -> Tensor:
@@ -324,7 +297,7 @@ def blob(index: int, pixels: Pixels, inside: int) -> Tensor:
 def test_masks_of_what_is_to_be_ignored(good: Scene) -> None:
     def ignore(inside: int) -> list[Finding]:
         found = examine(developed(good, lambda i, p: Pixels(p.rgb_srgb, None, blob(i, p, inside))))
-        return [finding for finding in bad_views(found) if finding.subject == "masks"]
+        return [finding for finding in not_ok(found) if finding.subject == "masks"]
 
     assert ignore(0) == []
     only(ignore(255), "warning", "masks", "keep only")
@@ -351,155 +324,3 @@ def test_a_picture_that_cannot_be_loaded(good: Scene) -> None:
         return pixels
 
     only(examine(developed(good, broken)), "problem", "pictures", "photo.png: the picture cannot be decoded")
-
-
-# --- folders -------------------------------------------------------------------------------------------------------
-
-
-def write_noise(root: Path) -> None:
-    """A scene of noise, whose pictures and poses are sound."""
-    write_nerfstudio(root, orbit_rig(24))
-
-
-def test_a_sound_folder_in_every_format(tmp_path: Path) -> None:
-    for write in (
-        write_noise,
-        lambda root: write_llff(root, orbit_rig(24)),
-        lambda root: write_colmap(root, orbit_rig(24)),
-    ):
-        shutil.rmtree(tmp_path / "scene", ignore_errors=True)
-        (tmp_path / "scene").mkdir()
-        write(tmp_path / "scene")
-        scene, found = examine_folder(tmp_path / "scene")
-        assert scene is not None
-        # noise has no colours that points could share
-        assert [f for f in bad_views(found) if f.subject != "poses"] == []
-
-
-def test_pictures_without_poses(tmp_path: Path) -> None:
-    write_noise(tmp_path)
-    write_pictures(tmp_path / "images", ["extra.png", "view_00_depth_0001.png", "view_01.normal.png"], 64, 48)
-    only(
-        examine_folder(tmp_path)[1],
-        "note",
-        "unposed",
-        "1 of 25 pictures on disk have no pose and are not used (images/extra",
-    )
-    write_pictures(tmp_path / "images", [f"other/{i}.png" for i in range(5)], 64, 48)
-    only(examine_folder(tmp_path)[1], "warning", "unposed", "6 of 30 pictures on disk have no pose")
-
-
-def test_missing_pictures(tmp_path: Path) -> None:
-    write_noise(tmp_path)
-    (tmp_path / "images/view_03.png").unlink()
-    only(
-        examine_folder(tmp_path)[1],
-        "warning",
-        "missing",
-        "1 of 24 pictures named in transforms.json do not exist (images/view_03",
-    )
-
-
-def test_too_many_missing_pictures_do_not_hide_the_rest(tmp_path: Path) -> None:
-    write_noise(tmp_path)
-    for index in range(14):
-        (tmp_path / f"images/view_{index:02d}.png").unlink()
-    write_pictures(tmp_path / "images", ["extra.png"], 64, 48)
-    scene, found = examine_folder(tmp_path)
-    assert scene is None
-    one(found, "problem", "scene", "Fewer than half are left")
-    one(found, "note", "unposed", "extra.png")
-
-
-def test_copies_of_pictures(tmp_path: Path) -> None:
-    write_noise(tmp_path)
-    shutil.copy(tmp_path / "images/view_03.png", tmp_path / "images/view_04.png")
-    only(
-        examine_folder(tmp_path)[1], "warning", "copies", "2 pictures are copies of one another (images/view_03.png = "
-    )
-    shutil.copy(tmp_path / "images/view_00.png", tmp_path / "images/view_01.png")  # the first is a test view
-    only(examine_folder(tmp_path)[1], "warning", "copies", "in train and test at once")
-
-
-def test_mask_files(tmp_path: Path) -> None:
-    write_noise(tmp_path)
-    (tmp_path / "masks").mkdir()
-    white = Image.fromarray(np.full((48, 64), 255, np.uint8))
-    white.save(tmp_path / "masks/mask_of_0.png")
-    only(examine_folder(tmp_path)[1], "warning", "masks", "name them as their pictures: view_00.png")
-    white.save(tmp_path / "masks/view_00.png")
-    only(examine_folder(tmp_path)[1], "note", "masks", "23 of 24 pictures have no mask")
-    white.resize((30, 30)).save(tmp_path / "masks/view_00.png")
-    one(examine_folder(tmp_path)[1], "problem", "pictures", "the mask is 30x30")
-    shutil.move(tmp_path / "masks", tmp_path / "mask")
-    only(examine_folder(tmp_path)[1], "note", "masks", "the folder mask is not looked at")
-
-
-def test_a_larger_model_beside_the_one_that_is_read(tmp_path: Path) -> None:
-    rig = orbit_rig(24)
-    write_colmap(tmp_path, rig)
-    write_colmap(tmp_path, replace(rig, names=rig.names[:3]), model_folder="sparse/1", pictures=False, text=True)
-    one(examine_folder(tmp_path)[1], "note", "model", "COLMAP made 2 models of the pictures (views in 0: 24, 1: 3)")
-    shutil.move(tmp_path / "sparse/0", tmp_path / "sparse/2")
-    shutil.move(tmp_path / "sparse/1", tmp_path / "sparse/0")
-    one(examine_folder(tmp_path)[1], "warning", "model", "put model 2 in the place of 0")
-
-
-def test_warnings_of_readers(tmp_path: Path) -> None:
-    write_colmap(tmp_path, orbit_rig(24), points=np.zeros((0, 3)))
-    only(examine_folder(tmp_path)[1], "warning", "scene", "the model has no points")
-
-
-def test_the_same_poses_in_train_and_test(tmp_path: Path) -> None:
-    write_blender(tmp_path, orbit_rig(24), mode="RGB")
-    one(examine_folder(tmp_path)[1], "warning", "split", "24 of 24 test views have the pose of a training view")
-
-
-def break_json(root: Path) -> None:
-    (root / "transforms.json").write_text("{")
-
-
-def break_pose(root: Path) -> None:
-    content = json.loads((root / "transforms.json").read_text())
-    content["frames"][3]["transform_matrix"][0][0] = float("nan")
-    (root / "transforms.json").write_text(json.dumps(content))
-
-
-def cut_short(root: Path) -> None:
-    picture = root / "images/view_05.png"
-    picture.write_bytes(picture.read_bytes()[:500])
-
-
-def crop(root: Path) -> None:
-    write_pictures(root / "images", ["view_05.png"], 40, 48)
-
-
-def remove_cameras(root: Path) -> None:
-    (root / "transforms.json").unlink()
-
-
-@pytest.mark.parametrize(
-    ("damage", "text"),
-    [
-        (break_json, "transforms.json: not valid JSON"),
-        (break_pose, "frame images/view_03.png: the pose contains NaN"),
-        (cut_short, "images/view_05.png: the picture cannot be decoded"),
-        (crop, "the picture is 40x48 but its intrinsics are for 64x48"),
-        (remove_cameras, "run COLMAP"),
-    ],
-)
-def test_what_a_reader_refuses_is_a_problem_and_pictures_are_still_checked(tmp_path: Path, damage, text: str) -> None:
-    write_noise(tmp_path)
-    damage(tmp_path)
-    scene, found = examine_folder(tmp_path)
-    assert scene is None
-    one(found, "problem", "scene", text)
-    assert any(f.subject == "files" for f in found)
-    assert str(tmp_path) not in " ".join(map(str, found))
-
-
-def test_folders_that_are_none(tmp_path: Path) -> None:
-    one(examine_folder(tmp_path)[1], "problem", "scene", "no scene found")
-    one(examine_folder(tmp_path / "nowhere")[1], "problem", "scene", "no such scene folder")
-    (tmp_path / "file").write_text("x")
-    one(examine_folder(tmp_path / "file")[1], "problem", "scene", "expected the scene's folder")
