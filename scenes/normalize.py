@@ -84,27 +84,42 @@ def place(views: Views, points: Matrix | None, *, has_object_masks: bool, keep_c
     return Placement(similarity, bounds)
 
 
-def meeting_point(views: Views) -> Matrix | None:
-    """[3] the point nearest to all viewing axes; None if ill-defined.
+@dataclass(frozen=True)
+class Meeting:
+    """The point nearest to all viewing axes; distances: [N] of the axes from it; depths: [N] of it along them."""
 
-    Nearest by the sum of distances (reweighted least squares). It is ill-defined when axes are nearly parallel,
-    or lies behind cameras, or far from many axes.
+    point: Matrix
+    distances: Matrix
+    depths: Matrix
+
+
+def nearest_to_axes(views: Views) -> Meeting | None:
+    """The point nearest to all viewing axes by the sum of distances (reweighted least squares), wherever it lies.
+
+    None when the axes are nearly parallel and fix no point.
     """
     centres, d = views.centres, views.directions
     across = np.eye(3) - d[:, :, None] * d[:, None, :]  # [N, 3, 3] projections onto the planes across the axes
     if np.linalg.eigvalsh(across.mean(axis=0))[0] < MEETING_SPREAD:
         return None
     weights = np.ones(len(centres))
-    point = centres.mean(axis=0)
+    point, distances = centres.mean(axis=0), np.zeros(len(centres))
     for _ in range(10):
         weighted = across * weights[:, None, None]
         point = np.linalg.solve(weighted.sum(axis=0), np.einsum("nij,nj->i", weighted, centres))
         distances = np.linalg.norm(np.einsum("nij,nj->ni", across, point - centres), axis=1)
         weights = 1.0 / (distances + 1e-3 * np.median(distances) + 1e-12)
-    depths = ((point - centres) * d).sum(axis=1)
-    if np.mean(depths > 0) < 0.8 or np.median(distances) > 0.5 * np.median(np.abs(depths)):
+    return Meeting(point, distances, ((point - centres) * d).sum(axis=1))
+
+
+def meeting_point(views: Views) -> Matrix | None:
+    """[3] the point nearest to all viewing axes; None when it is ill-defined, behind cameras, or far from many axes."""
+    met = nearest_to_axes(views)
+    if met is None:
         return None
-    return point
+    if np.mean(met.depths > 0) < 0.8 or np.median(met.distances) > 0.5 * np.median(np.abs(met.depths)):
+        return None
+    return met.point
 
 
 def looks_one_way(views: Views) -> bool:

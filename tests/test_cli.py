@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import cli
+from fields.commands import parse
 from fields.config import SplatsConfig
 from fields.options import TrainOptions, first_named, parse_train, run_command
 from tests.tiny_trainable import new_run, session, targets
@@ -67,7 +68,7 @@ def test_help_names_every_flag_with_its_default(capsys):
     ],
 )
 def test_flags_may_stand_anywhere(words):
-    options = cli.parse(words.split())
+    options = parse(words.split())
     assert isinstance(options, TrainOptions)
     assert (options.method, options.scene, options.steps, options.out) == ("splats", "demo", 7, Path("x"))
     assert options.config == SplatsConfig(sh_degree=2)
@@ -75,10 +76,10 @@ def test_flags_may_stand_anywhere(words):
 
 def test_names_may_be_values():
     """A scene or a folder called like a command or a method."""
-    options = cli.parse(["train", "--out", "splats", "splats", "train"])
+    options = parse(["train", "--out", "splats", "splats", "train"])
     assert isinstance(options, TrainOptions) and (options.out, options.scene) == (Path("splats"), "train")
     assert first_named(["--tensorboard", "splats"], ["splats"]) == "splats"
-    render = cli.parse(["-o", "out.mp4", "render", "--size", "80x60", "run"])
+    render = parse(["-o", "out.mp4", "render", "--size", "80x60", "run"])
     assert isinstance(render, cli.Render) and (render.run, render.out) == (Path("run"), Path("out.mp4"))
 
 
@@ -109,7 +110,6 @@ def failing(words, capsys, main=cli.main):
         ("train splats", 2, "SCENE"),
         ("train splats demo --steps many", 2, "many"),
         ("train splats demo --densify mcm", 2, "mcmc"),
-        ("train splats demo --view web", 2, "extra `web`"),
         ("train splats nowhere-at-all", 1, "scene nowhere-at-all: no such folder"),
         ("train splats demo --device cuda", 1, "no CUDA device"),
         ("train splats demo --split nowhere.json", 1, "nowhere.json: No such file"),

@@ -11,6 +11,7 @@ from PIL import Image
 
 import cli
 from fields.checkpoint import latest
+from fields.commands import parse
 from fields.run import open_run
 from fields.session import resume, start
 from scenes.batches import view_batches
@@ -48,7 +49,7 @@ def photos(tmp_path_factory) -> Path:
 
 def options(photos, out, extra):
     words = ["train", "splats", str(photos), "--out", str(out), *FLAGS.split(), *extra.split()]
-    return cli.parse(words)
+    return parse(words)
 
 
 def finish(session):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from scenes.normalize import Views, meeting_point
 from scenes.scene import Scene, View
 
 Vector = tuple[float, float, float]
@@ -29,12 +31,12 @@ class Home:
 def home_of_scene(scene: Scene) -> Home:
     """At the first training camera; what is orbited lies on its axis, by the middle of all axes."""
     views = [scene.view(name) for name in scene.split.train]
-    poses = torch.stack([view.camera.world_from_camera for view in views]).double()
     camera = views[0].camera
-    focus = nearest_to_axes(poses[:, :3, 3], poses[:, :3, 2])
-    eye, forward = poses[0, :3, 3], poses[0, :3, 2]
-    distance = float((focus - eye) @ forward)
-    if not 0.05 * scene.extent < distance < 20 * scene.extent:  # nearly parallel axes have no middle
+    eye, forward = camera.centre.double(), camera.world_from_camera[:3, 2].double()
+    poses = np.stack([view.camera.world_from_camera.double().numpy() for view in views])
+    focus = meeting_point(Views(poses, slopes=np.ones((len(poses), 2))))
+    distance = scene.extent if focus is None else float((torch.from_numpy(focus) - eye) @ forward)
+    if not 0.05 * scene.extent < distance < 20 * scene.extent:  # a middle behind the camera, or far away, is none
         distance = scene.extent
     fov = 2 * math.atan(0.5 * camera.height / camera.fy)
     return Home(vector(eye), vector(eye + distance * forward), (0.0, 0.0, 1.0), fov, 2 * scene.extent, views[0])
@@ -51,12 +53,6 @@ def home_of_box(low: Tensor, high: Tensor, up: Vector) -> Home:
     direction = torch.nn.functional.normalize(front + 0.35 * axis, dim=0)
     fov = math.radians(50)
     return Home(vector(middle + direction * radius / math.sin(fov / 2)), vector(middle), up, fov, 2 * radius)
-
-
-def nearest_to_axes(origins: Tensor, directions: Tensor) -> Tensor:
-    """[3] the point with least squared distances to lines [V, 3], [V, 3] (unit directions), float64."""
-    across = torch.eye(3, dtype=origins.dtype) - directions[:, :, None] * directions[:, None, :]
-    return torch.linalg.lstsq(across.sum(dim=0), (across @ origins[:, :, None]).sum(dim=0)).solution[:, 0]
 
 
 def vector(values: Tensor) -> Vector:

@@ -174,7 +174,6 @@ class WebViewer:
             show_logo=False,
             show_share_button=False,
             control_width="medium",
-            control_layout="collapsible",
         )
         server.scene.set_up_direction(home.up)
         start = server.initial_camera

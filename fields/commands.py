@@ -1,0 +1,176 @@
+"""The subcommands of `fieldbench` as dataclasses, and how the words of a command line become one of them.
+
+Nothing heavy is imported here; tyro makes flags and help of the fields. `train` has its own (`fields.options`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import tyro
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
+
+from fields.options import TrainOptions, complain, first_named, parse_train, plain_words, without_equals
+
+RunFolder = Positional[Annotated[Path, arg(metavar="RUN")]]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a method on a scene: fieldbench train METHOD SCENE."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run from its newest checkpoint, exactly as if it had never stopped."""
+
+    run: RunFolder
+    """Run folder."""
+    view: Literal["web", "none"] = "none"
+    """Viewer to open while training (web: extra `web`)."""
+    host: str = "127.0.0.1"
+    """Address that the web viewer listens on; 0.0.0.0 lets other machines in."""
+    port: int = 8080
+    """Port of the web viewer; the next free one when it is in use."""
+    tensorboard: bool = False
+    """Write curves for TensorBoard too (extra `tensorboard`)."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Look at a run's newest checkpoint, or at a 3DGS PLY file, in a browser (extra `web`)."""
+
+    place: Positional[Annotated[Path, arg(metavar="RUN|FILE")]]
+    """Run folder, or splats.ply."""
+    up: Literal["-y", "+y", "-z", "+z", "-x", "+x"] = "-y"
+    """Which way is up in a FILE, which does not say so (a run's scene knows); most trainers write -y."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in."""
+    port: int = 8080
+    """Port; the next free one when it is in use."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a run on its held-out views: a table, eval/metrics.json and eval/report.html."""
+
+    run: RunFolder
+    """Run folder."""
+    views: Literal["test", "val", "train"] = "test"
+    """Which views of the split."""
+    lpips: Literal["alex", "vgg"] = "alex"
+    """Backbone of LPIPS (extra `metrics`)."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Render:
+    """Render a camera path to a video or to PNG frames."""
+
+    run: RunFolder
+    """Run folder."""
+    out: Annotated[Path, arg(aliases=("-o",), metavar="OUT")]
+    """What to write: NAME.mp4, or a folder for PNG frames."""
+    path: Annotated[str, arg(metavar="orbit|FILE")] = "orbit"
+    """`orbit`, or a nerfstudio camera_path.json, or a transforms.json."""
+    size: Annotated[str | None, arg(metavar="WxH")] = None
+    """Picture size; by default that of the first training view."""
+    frames: int = 120
+    """Number of frames (of an orbit, or of a path with keyframes and no duration)."""
+    fps: float | None = None
+    """Frames a second; by default what the path's file says, else 30."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a run's model in an exchange format, in the coordinates of its input files."""
+
+    run: RunFolder
+    """Run folder."""
+    out: Annotated[Path, arg(aliases=("-o",), metavar="FILE")]
+    """File to write, as splats.ply."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure a part of Fieldbench on a run; nothing in the run's folder is changed."""
+
+    what: Positional[Annotated[Literal["viewer"], arg(metavar="viewer")]]
+    """viewer: what looking costs training, and what it gives."""
+    run: RunFolder
+    """Run folder."""
+    seconds: float = 4.0
+    """Length of a segment."""
+    rounds: int = 5
+    """Segments of each mode, in turns."""
+    clients: int = 20
+    """Clients of the crowd."""
+    crowd_seconds: float = 0.0
+    """Length of the crowd's visit; 0: none."""
+    write: Path | None = None
+    """Folder for the JSON and the Markdown table."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Check this machine, and a scene before a long run; says what to do. Exit status 1 if there is a problem."""
+
+    scene: Positional[Annotated[str | None, arg(metavar="SCENE")]] = None
+    """A folder of photos with poses, a run folder, or `demo`; without it only the machine is looked at."""
+    max_size: Annotated[int | None, arg(metavar="PX")] = None
+    """As for training: photos are reduced to this length of their longer side."""
+    masks: Literal["auto", "ignore", "cut-out"] = "auto"
+    """As for training: what mask files mean."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+COMMANDS = ("train", "resume", "view", "evaluate", "render", "export", "doctor", "bench")
+Command = (
+    Annotated[Train, subcommand("train")]
+    | Annotated[Resume, subcommand("resume")]
+    | Annotated[View, subcommand("view")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Render, subcommand("render")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Doctor, subcommand("doctor")]
+    | Annotated[Bench, subcommand("bench")]
+)
+Options: TypeAlias = TrainOptions[Any] | Resume | View | Evaluate | Render | Export | Doctor | Bench
+"""What a command line may mean."""
+
+
+def parse(words: Sequence[str]) -> Options:
+    """The command that `words` mean, its flags in any place; exits with a message when they make no sense."""
+    name = first_named(words, COMMANDS)
+    if name is None and (stray := plain_words(words)):
+        complain(f"unknown command {stray[0]!r}", stray[0], COMMANDS, "commands")
+    rest = without_equals(words)
+    if name is not None:  # the command word first, so that flags before it are understood too
+        free = [i for i, word in enumerate(rest) if word == name and (i == 0 or not rest[i - 1].startswith("-"))]
+        rest.pop(free[0] if free else rest.index(name))
+        if name == "train":
+            return parse_train(rest, "fieldbench train")
+        rest.insert(0, name)
+    command: Any = Command
+    return tyro.cli(
+        command,
+        args=rest,
+        prog="fieldbench",
+        description="Train, look at and score scene representations. Any command with --help says more.",
+        config=(OmitArgPrefixes, OmitSubcommandPrefixes),
+    )
