@@ -5,10 +5,15 @@ RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: demo test lint format clean
 
+# With HEADLESS=1: train and score without a viewer. Else the viewer stays open after training, until Ctrl-C.
 demo: .venv/core-installed
+ifeq ($(HEADLESS),1)
 	$(BIN)/fieldbench train splats demo --out $(RUN)
 	$(BIN)/fieldbench evaluate $(RUN)
 	@echo "The report, with every held-out view: $(RUN)/eval/report.html"
+else
+	$(BIN)/fieldbench train splats demo --out $(RUN) --view web
+endif
 
 test: lint
 	$(BIN)/python -m pytest -n 2
@@ -27,7 +32,7 @@ clean:
 
 .venv/core-installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt -e .
+	$(BIN)/pip install -q -c constraints.txt -e ".[web]"
 	touch $@
 
 .venv/dev-installed: pyproject.toml constraints.txt

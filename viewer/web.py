@@ -169,12 +169,8 @@ class WebViewer:
 
     def _set_up(self) -> None:
         server, home = self.server, self.home
-        server.gui.configure_theme(
-            dark_mode=True,
-            show_logo=False,
-            show_share_button=False,
-            control_width="medium",
-        )
+        server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
+        server.gui.main_panel.dock_right()  # beside the picture, not over it
         server.scene.set_up_direction(home.up)
         start = server.initial_camera
         start.position, start.look_at, start.up = np.array(home.position), np.array(home.look_at), np.array(home.up)

@@ -1,0 +1,197 @@
+"""A browser opens the page while a run trains, moves, pauses, picks, compares: it shows what the model renders."""
+
+import io
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("viser")
+sync_api = pytest.importorskip("playwright.sync_api")
+
+from fields.config import SplatsConfig  # noqa: E402
+from fields.splats import Splats  # noqa: E402
+from scenes.batches import view_batches  # noqa: E402
+from scenes.synthetic import DemoConfig, demo_scene  # noqa: E402
+from tests.viewer.plane import Step  # noqa: E402
+from train import train  # noqa: E402
+from viewer.held_out import HeldOut  # noqa: E402
+from viewer.home import home_of_scene  # noqa: E402
+from viewer.layers import scene_layers  # noqa: E402
+from viewer.panels import panels  # noqa: E402
+from viewer.picture import comparison  # noqa: E402
+from viewer.web import WebViewer  # noqa: E402
+from viewer.worker import Worker  # noqa: E402
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+]
+SIZE = (1000, 640)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        assert not os.environ.get("CI"), "CI has to install a browser; .ci/run does"
+        pytest.skip("no Chromium on this machine; Debian has it as the package chromium")
+    with sync_api.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def run():
+    """A short training run of the bundled scene with its viewer."""
+    scene = demo_scene(DemoConfig(width=160, height=120))
+    torch.manual_seed(0)
+    model = Splats.from_scene(scene, SplatsConfig(), seed=0, steps=100_000)
+    training = train(model, view_batches(scene, seed=0), steps=100_000)
+    worker = Worker(model, training=training, report=Step(0, 100_000), held_out=HeldOut(scene))
+    face = WebViewer(
+        worker, title="demo", home=home_of_scene(scene), layers=scene_layers(scene), panels=panels(worker), port=18_600
+    )
+    worker.start()
+    yield face
+    face.close()
+    worker.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser, run):
+    opened = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})
+    errors = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(run.url)
+    wait_for(lambda: run.worker.clients, "the page never sent its camera")
+    opened.get_by_role("checkbox", name="training cameras").uncheck()
+    opened.get_by_role("checkbox", name="held-out cameras").uncheck()
+    yield opened
+    assert errors == []
+
+
+def wait_for(condition, otherwise, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, otherwise
+        time.sleep(0.05)
+
+
+def seat_of(run):
+    return next(iter(run.seats.values()))
+
+
+def shown(page, run):
+    """The picture as a person sees it, [H, W, 3] in [0, 1], at the size the page asked for, without the notice on top.
+
+    Where WebGL is drawn in software the page asks for a little less than it shows.
+    """
+    viewpoint = seat_of(run).viewpoint
+    largest = "[...document.querySelectorAll('canvas')].sort((a, b) => b.width - a.width)[0].getBoundingClientRect()"
+    box = page.evaluate(f"(({{x, y, width, height}}) => ({{x, y, width, height}}))({largest})")
+    image = Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB")
+    size = (viewpoint.width, viewpoint.height)
+    return uncovered(np.asarray(image.resize(size, Image.Resampling.LANCZOS)) / 255.0)
+
+
+def uncovered(picture):
+    return picture[picture.shape[0] // 3 :]
+
+
+def rendered(run):
+    """What the model renders for the page's camera; the worker is paused, so nobody else uses it."""
+    seat = seat_of(run)
+    return uncovered(run.worker.model.render(seat.viewpoint.camera(), {"rgb"}, seat.settings).rgb.numpy())
+
+
+def psnr(a, b):
+    return -10 * np.log10(np.mean((a - b) ** 2) + 1e-12)
+
+
+def settle(run, page):
+    """Until the newest picture is at full size, and drawn."""
+    client = next(iter(run.worker.clients.values()))
+    wait_for(lambda: client.sharp and client.step == run.worker.report.step, "no full picture came")
+    page.wait_for_timeout(500)
+
+
+def test_the_page_shows_the_models_own_render(page, run):
+    wait_for(lambda: run.worker.report.step > 30, "training does not go on")
+    before = seat_of(run).viewpoint
+    page.mouse.move(300, 500)
+    page.mouse.down()
+    page.mouse.move(380, 470, steps=8)
+    page.mouse.up()
+    wait_for(lambda: seat_of(run).viewpoint.position != before.position, "dragging did not move the camera")
+    page.get_by_role("button", name="Pause").click()
+    wait_for(lambda: run.worker.paused, "the button did not pause the run")
+    page.wait_for_timeout(600)  # the camera glides to its rest
+    step = run.worker.report.step
+    settle(run, page)
+    assert run.worker.report.step == step
+    picture, truth = shown(page, run), rendered(run)
+    assert picture.shape == truth.shape and truth.std() > 0.05
+    assert psnr(picture, truth) > 33, "the page shows something else than the model renders"
+    moved = np.roll(truth, 8, axis=1)
+    assert psnr(picture, truth) > psnr(picture, moved) + 6, "eight pixels aside would be seen"
+
+
+def test_a_single_step_and_resuming(page, run):
+    step = run.worker.report.step
+    page.get_by_role("button", name="Single step").click()
+    wait_for(lambda: run.worker.report.step == step + 1, "no single step")
+    page.get_by_role("button", name="Resume").click()
+    wait_for(lambda: run.worker.report.step > step + 5, "training did not go on")
+    page.get_by_role("button", name="Pause").click()
+    wait_for(lambda: run.worker.paused, "the button did not pause the run")
+
+
+def test_flying_by_keys_moves_the_camera(page, run):
+    before = seat_of(run).viewpoint.position
+    page.mouse.move(300, 500)
+    page.keyboard.down("w")
+    page.wait_for_timeout(400)
+    page.keyboard.up("w")
+    wait_for(lambda: seat_of(run).viewpoint.position != before, "the key did not move the camera")
+
+
+def test_a_click_picks_the_point(page, run):
+    settle(run, page)
+    page.mouse.click(250, 450)
+    page.get_by_text("depth", exact=False).first.wait_for(timeout=20_000)
+
+
+def test_a_held_out_view_is_compared_with_its_photograph(page, run):
+    page.get_by_role("button", name="dB").first.click()
+    seat = seat_of(run)
+    wait_for(lambda: seat.comparison is not None and seat._arrived, "the camera did not get to the view")
+    settle(run, page)
+    view = seat.comparison
+    canvas = (seat.viewpoint.width, seat.viewpoint.height)
+    model = run.worker.model.render(view.camera, {"rgb"}, {}).rgb
+    board = comparison(model, run.worker.held_out.truth(view.name), seat.bounds, canvas)
+    wanted = uncovered(np.asarray(Image.fromarray(board).resize(canvas, Image.Resampling.BILINEAR)) / 255.0)
+    assert psnr(shown(page, run), wanted) > 24
+    page.mouse.move(300, 500)
+    page.mouse.down()
+    page.mouse.move(340, 500, steps=4)
+    page.mouse.up()
+    wait_for(lambda: seat.comparison is None, "moving away did not end the comparison")
+
+
+def test_the_channel_is_chosen_in_the_page(page, run):
+    page.get_by_role("combobox", name="channel").click()
+    page.get_by_role("option", name="depth").click()
+    wait_for(lambda: seat_of(run).channel == "depth", "the choice did not arrive")
+    settle(run, page)
+    assert len({tuple(colour) for colour in (shown(page, run)[::20, ::20].reshape(-1, 3) * 16).astype(int)}) > 4
