@@ -100,6 +100,7 @@ def run(session: Session, options: TrainOptions[Any] | Resume) -> int:
 
 def view(options: View) -> int:
     """`fieldbench view`."""
+    import viewer.web  # noqa: F401  # its absence is said before anything is read
     from fields.history import read_history
     from fields.progress import Progress, stop_on_signal
     from fields.run import open_run, scene_of

@@ -114,6 +114,13 @@ def failing(words, capsys, main=cli.main):
         ("train splats demo --device cuda", 1, "no CUDA device"),
         ("train splats demo --split nowhere.json", 1, "nowhere.json: No such file"),
         ("resume nowhere", 1, "nowhere: not a run folder"),
+        ("view nowhere", 1, "nowhere: no such"),
+        ("view nowhere.ply", 1, "nowhere.ply: no such"),
+        ("view .", 1, "not a run folder"),
+        ("view splats.txt", 1, "expected a run folder, or a 3DGS PLY"),
+        ("view points.ply", 1, "points.ply"),
+        ("view points.ply --up upwards", 2, "--up"),
+        ("bench viewer nowhere", 1, "nowhere: not a run folder"),
         ("evaluate nowhere", 1, "not a run folder"),
         ("render nowhere -o x.mp4", 1, "not a run folder"),
         ("export nowhere -o x.ply", 1, "not a run folder"),
@@ -124,9 +131,20 @@ def test_mistakes_get_one_clear_message(words, status, expected, capsys, tmp_pat
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    properties = "property float x\nproperty float y\nproperty float z"
+    Path("points.ply").write_text(f"ply\nformat ascii 1.0\nelement vertex 1\n{properties}\nend_header\n0 0 0\n")
+    Path("splats.txt").write_text("no splats")
     code, text = failing(words, capsys)
     assert (code, expected in text) == (status, True), text
     assert "Traceback" not in text
+
+
+def test_a_missing_viewer_is_told_before_a_run_is_made(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "viewer.web", raising=False)
+    monkeypatch.setitem(sys.modules, "viser", None)
+    code, text = failing("train splats demo --view web --out run", capsys)
+    assert code == 1 and "pip install -e '.[web]'" in text and not Path("run").exists()
 
 
 def test_nearest_scene(capsys, tmp_path):
