@@ -25,12 +25,12 @@ Refresh = Callable[[Status], None]
 
 def add_panel(gui: viser.GuiApi, panel: Panel, order: int, seat_of: SeatOf) -> list[Refresh]:
     """Draw a panel, the ones with a smaller `order` above it; returns what has to be called to keep it true."""
-    with gui.add_folder(panel.title, order=order):
-        found = [add_element(gui, element, seat_of) for element in panel.elements]
+    with gui.add_folder(panel.title, order=order) as folder:
+        found = [add_element(gui, folder, element, seat_of) for element in panel.elements]
     return [refresh for refresh in found if refresh is not None]
 
 
-def add_element(gui: viser.GuiApi, element: Element, seat_of: SeatOf) -> Refresh | None:
+def add_element(gui: viser.GuiApi, folder: viser.GuiFolderHandle, element: Element, seat_of: SeatOf) -> Refresh | None:
     """Draw one element."""
     match element:
         case Input():
@@ -38,7 +38,7 @@ def add_element(gui: viser.GuiApi, element: Element, seat_of: SeatOf) -> Refresh
         case Readout():
             return add_readout(gui, element)
         case Plot():
-            return add_plot(gui, element)
+            return add_plot(gui, folder, element)
         case Table():
             return add_table(gui, element, seat_of)
 
@@ -92,23 +92,29 @@ def add_readout(gui: viser.GuiApi, element: Readout) -> Refresh:
     return refresh
 
 
-def add_plot(gui: viser.GuiApi, element: Plot) -> Refresh:
-    """A curve."""
-    handle = gui.add_uplot(
-        (np.zeros(0), np.zeros(0)),
-        (uplot.Series(label="step"), uplot.Series(label=element.name, stroke="#2b6cb0", width=2)),
-        title=element.name,
-        scales={"x": uplot.Scale(time=False), "y": uplot.Scale(distr=3 if element.logarithmic else 1)},
-        height=170,
-    )
+def add_plot(gui: viser.GuiApi, folder: viser.GuiFolderHandle, element: Plot) -> Refresh:
+    """A curve, from its second point on: a plot that begins empty never finds its scales."""
+    handle: viser.GuiUplotHandle | None = None
     drawn: tuple[int, float] | None = None
 
     def refresh(status: Status) -> None:
-        nonlocal drawn
+        nonlocal handle, drawn
         points = [(x, y) for x, y in list(element.points()) if np.isfinite(y) and (y > 0 or not element.logarithmic)]
-        if points and points[-1] != drawn:
-            drawn = points[-1]
-            handle.data = (np.array([x for x, _ in points], float), np.array([y for _, y in points], float))
+        if len(points) < 2 or points[-1] == drawn:
+            return
+        drawn = points[-1]
+        data = (np.array([x for x, _ in points], float), np.array([y for _, y in points], float))
+        if handle is not None:
+            handle.data = data
+            return
+        with folder:
+            handle = gui.add_uplot(
+                data,
+                (uplot.Series(label="step"), uplot.Series(label=element.name, stroke="#4299e1", width=2)),
+                title=element.name,
+                scales={"x": uplot.Scale(time=False), "y": uplot.Scale(distr=3 if element.logarithmic else 1)},
+                height=170,
+            )
 
     return refresh
 

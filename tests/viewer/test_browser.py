@@ -156,12 +156,13 @@ def test_a_single_step_and_resuming(page, run):
     wait_for(lambda: run.worker.paused, "the button did not pause the run")
 
 
-def test_flying_by_keys_moves_the_camera(page, run):
+@pytest.mark.parametrize("key", "wasdqe")
+def test_flying_by_keys_moves_the_camera(page, run, key):
     before = seat_of(run).viewpoint.position
     page.mouse.move(300, 500)
-    page.keyboard.down("w")
-    page.wait_for_timeout(400)
-    page.keyboard.up("w")
+    page.keyboard.down(key)
+    page.wait_for_timeout(300)
+    page.keyboard.up(key)
     wait_for(lambda: seat_of(run).viewpoint.position != before, "the key did not move the camera")
 
 
@@ -187,6 +188,19 @@ def test_a_held_out_view_is_compared_with_its_photograph(page, run):
     page.mouse.move(340, 500, steps=4)
     page.mouse.up()
     wait_for(lambda: seat.comparison is None, "moving away did not end the comparison")
+
+
+def test_curves_are_drawn(page, run):
+    page.get_by_role("button", name="Resume").click()
+    plot = page.locator(".uplot").first
+    plot.wait_for(timeout=60_000)
+    plot.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    pixels = np.asarray(Image.open(io.BytesIO(plot.screenshot())).convert("RGB")).astype(int)
+    line = np.abs(pixels - (66, 153, 225)).max(axis=-1) < 30
+    assert line.any(axis=0).sum() > pixels.shape[1] // 3, "the curve does not cross its plot"
+    page.get_by_role("button", name="Pause").click()
+    wait_for(lambda: run.worker.paused, "the button did not pause the run")
 
 
 def test_the_channel_is_chosen_in_the_page(page, run):
