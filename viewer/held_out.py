@@ -1,8 +1,8 @@
-"""Held-out views while a model trains: the error of each, as old as it may be, and how it has changed."""
+"""Held-out views while a model trains: the error of each, at the step when it was last looked at."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -11,18 +11,14 @@ from render.metrics import psnr
 from scenes.evaluate import rendered, truth_of
 from scenes.scene import Scene
 
-MOST_HISTORY = 200
 
-
-@dataclass
+@dataclass(frozen=True)
 class Row:
-    """One held-out view: newest PSNR in dB (None: not scored, or it could not be), the step it belongs to, and all
-    (step, PSNR), oldest first."""
+    """One held-out view: newest PSNR in dB (None: not scored, or it could not be) and the step it belongs to."""
 
     view: str
     psnr: float | None = None
     step: int | None = None
-    history: list[tuple[int, float]] = field(default_factory=list)
 
 
 class HeldOut:
@@ -39,12 +35,11 @@ class HeldOut:
 
     def score(self, model: Renderable, name: str, step: int) -> None:
         """Render one view and note its PSNR at `step`; ValueError when the picture is not finite."""
-        row, view = self.rows[name], self.scene.view(name)
-        row.psnr, row.step = None, step  # a view that fails is not tried again before the next step
-        row.psnr = psnr(rendered(model, view), self.truth(name))
-        row.history.append((step, row.psnr))
-        if len(row.history) > MOST_HISTORY:
-            del row.history[1:-1:2]  # coarser in the past, and never longer
+        found = None
+        try:
+            found = psnr(rendered(model, self.scene.view(name)), self.truth(name))
+        finally:  # a view that fails is not tried again before the next step
+            self.rows[name] = Row(name, found, step)
 
     def truth(self, name: str) -> Tensor:
         """[H, W, 3] the photograph over the scene's background."""

@@ -221,7 +221,10 @@ class WebViewer:
             if self.seats:
                 status = self.worker.status()
                 for refresh in self.refreshes:
-                    refresh(status)
+                    try:
+                        refresh(status)
+                    except Exception:  # of one panel: the next half second may be kinder to it
+                        log.debug("a panel was not brought up to date", exc_info=True)
 
 
 def viewpoint_of(camera: viser.CameraHandle) -> Viewpoint:

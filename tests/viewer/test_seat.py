@@ -165,13 +165,10 @@ def test_held_out_views_are_scored_oldest_first_and_sorted_by_error(scene):
     mean = sum(row.psnr for row in rows) / len(rows)
     assert mean == pytest.approx(held_out_psnr(Shown(), scene, names), abs=1e-4)
     held_out.score(Shown(0.6), names[0], 9)
-    assert held_out.stale(9) in names[1:] and len(held_out.rows[names[0]].history) == 2
+    assert held_out.stale(9) in names[1:]
     with pytest.raises(ValueError, match="NaN"):
         held_out.score(Shown(float("nan")), names[1], 9)
     assert names[1] not in [row.view for row in held_out.by_error()] and held_out.rows[names[1]].step == 9
-    for step in range(1000):
-        held_out.score(Shown(), names[0], step)
-    assert len(held_out.rows[names[0]].history) <= 202
 
 
 def test_layers_hold_every_camera_with_its_photograph(scene):
