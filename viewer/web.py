@@ -220,11 +220,11 @@ class WebViewer:
         while not self.closing.wait(REFRESH_SECONDS):
             if self.seats:
                 status = self.worker.status()
-                for refresh in self.refreshes:
-                    try:
+                try:
+                    for refresh in self.refreshes:
                         refresh(status)
-                    except Exception:  # of one panel: the next half second may be kinder to it
-                        log.debug("a panel was not brought up to date", exc_info=True)
+                except Exception:  # the next half second may be kinder to the panels
+                    log.debug("the panels were not brought up to date", exc_info=True)
 
 
 def viewpoint_of(camera: viser.CameraHandle) -> Viewpoint:
