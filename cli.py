@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 import time
+import warnings
 import webbrowser
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict
@@ -59,8 +60,7 @@ def train(options: TrainOptions[Any]) -> int:
     """`fieldbench train`."""
     from fields.session import start
 
-    if options.view == "web":
-        import viewer.web  # noqa: F401  # its absence is said before a run folder is made
+    check_viewer(options)  # what hinders it is said before a run folder is made
     return run(start(options), options)
 
 
@@ -68,7 +68,17 @@ def resume(options: Resume) -> int:
     """`fieldbench resume`."""
     from fields import session
 
+    check_viewer(options)
     return run(session.resume(options.run), options)
+
+
+def check_viewer(options: TrainOptions[Any] | Resume | View) -> None:
+    """ImportError naming the extra, ValueError or OSError for an address that cannot be used, if a viewer is wanted."""
+    if isinstance(options, View) or options.view == "web":
+        import viewer.web  # noqa: F401
+        from viewer.address import free_port
+
+        free_port(options.host, options.port)
 
 
 def run(session: Session, options: TrainOptions[Any] | Resume) -> int:
@@ -100,7 +110,6 @@ def run(session: Session, options: TrainOptions[Any] | Resume) -> int:
 
 def view(options: View) -> int:
     """`fieldbench view`."""
-    import viewer.web  # noqa: F401  # its absence is said before anything is read
     from fields.history import read_history
     from fields.progress import Progress, stop_on_signal
     from fields.run import open_run, scene_of
@@ -111,27 +120,37 @@ def view(options: View) -> int:
     from viewer.layers import scene_layers
     from viewer.worker import Worker
 
+    check_viewer(options)
+    scene = report = None
+    curves = Curves()
     if options.place.is_dir():
         opened = open_run(options.place)
         model, checkpoint = load_model(opened)
-        scene = scene_of(opened)
-        worker = Worker(
-            model,
-            report=Progress(checkpoint.step, opened.steps, {}, checkpoint.seconds, model.counts()),
-            held_out=HeldOut(scene),
-            curves=Curves(read_history(opened.folder / "metrics.jsonl")),
-        )
-        home, layers = home_of_scene(scene), scene_layers(scene)
+        report = Progress(checkpoint.step, opened.steps, {}, checkpoint.seconds, model.counts())
+        curves, up = Curves(read_history(opened.folder / "metrics.jsonl")), (0.0, 0.0, 1.0)
+        try:
+            scene = scene_of(opened)
+        except FileNotFoundError as error:
+            warnings.warn(f"{error}. The model is shown without its photographs", stacklevel=2)
     else:
-        model = load_file(options.place)
-        worker, layers = Worker(model), []
-        axis = [0.0, 0.0, 0.0]
-        axis["xyz".index(options.up[1])] = 1.0 if options.up[0] == "+" else -1.0
-        home = home_of_box(*model.box(), up=(axis[0], axis[1], axis[2]))
+        model, up = load_file(options.place), axis(options.up)
+    worker = Worker(model, report=report, held_out=None if scene is None else HeldOut(scene), curves=curves)
+    home = home_of_box(*model.box(), up=up) if scene is None else home_of_scene(scene)
+    if home.size < 0.1:
+        warnings.warn(
+            f"{options.place}: only {home.size:.2g} across; within 0.01 of the eye nothing is drawn", stacklevel=2
+        )
+    layers = [] if scene is None else scene_layers(scene)
     with stop_on_signal() as stop, on_the_web(worker, options.place.name, home, layers, options.host, options.port):
         while not stop():
             time.sleep(0.1)
     return 0
+
+
+def axis(name: str) -> tuple[float, float, float]:
+    """The unit vector of a signed axis, as -y."""
+    sign = 1.0 if name[0] == "+" else -1.0
+    return (sign * (name[1] == "x"), sign * (name[1] == "y"), sign * (name[1] == "z"))
 
 
 @contextlib.contextmanager

@@ -57,8 +57,10 @@ def show(
     display = _bar(title, console) if bar else _lines(title, console)
     last = None
     with contextlib.closing(progress) as reports, display as update:
-        for last in reports:
-            update(last)
+        for report in reports:
+            if report is not last:  # a viewer goes on reporting while the run rests
+                update(report)
+            last = report
             if stop():
                 break
     return last
@@ -113,7 +115,8 @@ def describe(progress: Progress) -> str:
     """Loss, held-out PSNR, counts and memory in words."""
     held_out = "" if progress.val_psnr is None else f"  held-out {progress.val_psnr:.2f} dB"
     counts = "".join(f"  {number:,} {name}" for name, number in progress.counts.items())
-    return f"loss {progress.loss:.4f}{held_out}{counts}  {resident_bytes() / 2**20:,.0f} MB"
+    loss = f"loss {progress.loss:.4f}" if progress.losses else "no loss yet"
+    return f"{loss}{held_out}{counts}  {resident_bytes() / 2**20:,.0f} MB"
 
 
 def _clock(seconds: float) -> str:

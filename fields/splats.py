@@ -118,9 +118,12 @@ class Splats(nn.Module):
 
     @torch.no_grad()
     def box(self) -> tuple[Tensor, Tensor]:
-        """[3], [3]: the box that holds the middle nine tenths of the visible Gaussians along each axis."""
-        seen = self.means[self.opacity_logits > 0] if bool((self.opacity_logits > 0).any()) else self.means
-        low, high = np.quantile(seen.cpu().numpy(), (0.05, 0.95), axis=0)
+        """[3], [3]: the box that holds nine tenths of the opaque Gaussians along each axis, to two deviations."""
+        opaque = self.opacity_logits > 0
+        seen = opaque if bool(opaque.any()) else torch.ones_like(opaque)
+        reach = 2 * self.log_scales[seen].exp().max(dim=1, keepdim=True).values
+        low = np.quantile((self.means[seen] - reach).cpu().numpy(), 0.05, axis=0)
+        high = np.quantile((self.means[seen] + reach).cpu().numpy(), 0.95, axis=0)
         return torch.from_numpy(low).float(), torch.from_numpy(high).float()
 
     @torch.no_grad()

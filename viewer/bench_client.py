@@ -1,6 +1,6 @@
 """Browser tabs without a browser, for benchmarks: they speak viser's protocol, move their cameras, count pictures.
 
-A process of its own, so that it takes none of the server's interpreter: `python -m viewer.bench_client URL ...`,
+A process of its own, so that it takes none of the server's interpreter: `python -m viewer.bench_client --url URL`,
 a JSON object on standard output.
 """
 

@@ -39,6 +39,13 @@ def draw(model: Renderable, request: Request, scale: float, step: int | None, he
     return Picture(pixels, step, scale >= viewpoint.largest_scale, legend)
 
 
+def in_words(error: BaseException) -> str:
+    """An error as a person is told it: an OSError's own text begins with a number that helps nobody."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
 @torch.no_grad()
 def look_under(model: Renderable, viewpoint: Viewpoint, pixel: tuple[float, float]) -> Pick | str:
     """What lies at `pixel`, (0, 0) to (1, 1) across the canvas, or a sentence why nothing is found.
@@ -55,7 +62,7 @@ def look_under(model: Renderable, viewpoint: Viewpoint, pixel: tuple[float, floa
         one = replace(camera, cx=camera.cx - x, cy=camera.cy - y, width=1, height=1)
         frame = model.render(one, {"depth", "alpha"}, {})
     except Exception as error:  # as for pictures: told, and all else goes on
-        return str(error) or type(error).__name__
+        return in_words(error)
     depth, alpha = float(frame["depth"][0, 0, 0]), float(frame["alpha"][0, 0, 0])
     if depth <= 0 or alpha < 0.05:
         return "nothing here"

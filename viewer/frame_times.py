@@ -22,14 +22,11 @@ class FrameTimes:
 
     def add(self, pixels: int, seconds: float) -> None:
         """Note that a frame of so many pixels took so long."""
-        for name, value in (
-            ("weight", 1.0),
-            ("pixels", float(pixels)),
-            ("seconds", seconds),
-            ("square", float(pixels) ** 2),
-            ("product", pixels * seconds),
-        ):
-            setattr(self, name, FORGET * getattr(self, name) + value)
+        self.weight = FORGET * self.weight + 1
+        self.pixels = FORGET * self.pixels + pixels
+        self.seconds = FORGET * self.seconds + seconds
+        self.square = FORGET * self.square + pixels**2
+        self.product = FORGET * self.product + pixels * seconds
 
     def model(self) -> tuple[float, float]:
         """(fixed, per_pixel) in seconds, neither negative; all per pixel while only one size has been seen."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scenes.normalize import Views, meeting_point
 from scenes.scene import Scene, View
+from viewer.seat import fov_to_see
 
 Vector = tuple[float, float, float]
 
@@ -38,7 +39,7 @@ def home_of_scene(scene: Scene) -> Home:
     distance = scene.extent if focus is None else float((torch.from_numpy(focus) - eye) @ forward)
     if not 0.05 * scene.extent < distance < 20 * scene.extent:  # a middle behind the camera, or far away, is none
         distance = scene.extent
-    fov = 2 * math.atan(0.5 * camera.height / camera.fy)
+    fov = fov_to_see(camera, camera.width / camera.height)
     return Home(vector(eye), vector(eye + distance * forward), (0.0, 0.0, 1.0), fov, 2 * scene.extent, views[0])
 
 

@@ -10,7 +10,7 @@ from render.frame import Control
 from viewer.curves import Curves
 from viewer.held_out import HeldOut
 from viewer.seat import Seat
-from viewer.state import Comparison, Status
+from viewer.state import THIRDS, Status
 from viewer.worker import Worker
 
 
@@ -85,7 +85,7 @@ def run_panel(worker: Worker) -> Panel:
             Input(Control("Single step", "button", None), lambda seat, _: worker.step(), "Pause, and train one step"),
             Input(
                 Control("pictures' share of time (%)", "slider", round(100 * worker.share), (5, 95)),
-                lambda seat, percent: setattr(worker, "share", float(percent) / 100),
+                lambda seat, percent: setattr(worker, "share", min(max(float(percent), 5), 95) / 100),
                 "What looking may cost: the step rate falls by this share while somebody looks, and not at all else",
             ),
         ),
@@ -133,7 +133,7 @@ def held_out_panel(held_out: HeldOut) -> Panel:
     """Held-out views, worst first; a click compares."""
 
     def summary(status: Status) -> str:
-        rows = held_out.by_error()
+        rows = [row for row in held_out.by_error() if row.psnr is not None]
         if not rows:
             return "not scored yet"
         mean = sum(row.psnr or 0.0 for row in rows) / len(rows)
@@ -144,7 +144,10 @@ def held_out_panel(held_out: HeldOut) -> Panel:
         )
 
     def rows() -> list[tuple[str, str]]:
-        return [(row.view, f"{row.psnr:.2f} dB   {row.view}") for row in held_out.by_error()]
+        return [
+            (row.view, f"failed   {row.view}" if row.psnr is None else f"{row.psnr:.2f} dB   {row.view}")
+            for row in held_out.by_error()
+        ]
 
     def compare(seat: Seat, view: str) -> None:
         seat.compare(held_out.scene.view(view))
@@ -159,7 +162,7 @@ def comparison_panel() -> Panel:
         "Comparison",
         (
             Input(
-                Control("render | truth | error", "range", Comparison.bounds, (0.0, 1.0)),
+                Control("render | truth | error", "range", THIRDS, (0.0, 1.0)),
                 lambda seat, bounds: seat.slide(bounds),
                 "Where a held-out view's render ends and its photograph, and then the error, begins",
             ),

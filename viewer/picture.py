@@ -14,6 +14,7 @@ from render.frame import Channel
 from scenes.evaluate import error_picture
 from viewer.colour_maps import coloured
 
+MOST_ASPECT = 8.0
 MESSAGE_SIZE = (960, 540)
 """Of a message for a client that has not told a sensible size."""
 
@@ -65,9 +66,9 @@ def comparison(render: Tensor, truth: Tensor, bounds: Sequence[float], canvas: t
     for edge in (first, second):
         if 0 < edge < width:
             picture[:, edge] = (255, 200, 0)
-    canvas_width, canvas_height = max(1, canvas[0]), max(1, canvas[1])
-    full_width = max(width, round(height * canvas_width / canvas_height))
-    full_height = max(height, round(width * canvas_height / canvas_width))
+    # Of a canvas that is hardly more than a line, a board of its shape would be mostly bars, and huge.
+    aspect = min(max(max(1, canvas[0]) / max(1, canvas[1]), 1 / MOST_ASPECT), MOST_ASPECT)
+    full_width, full_height = max(width, round(height * aspect)), max(height, round(width / aspect))
     left, top = (full_width - width) // 2, (full_height - height) // 2
     board = np.zeros((full_height, full_width, 3), dtype=np.uint8)
     board[top : top + height, left : left + width] = picture
@@ -76,7 +77,7 @@ def comparison(render: Tensor, truth: Tensor, bounds: Sequence[float], canvas: t
 
 def message(text: str, canvas: tuple[int, int]) -> np.ndarray:
     """A picture [H, W, 3] uint8 that says `text`, of the canvas's shape and at most MESSAGE_SIZE."""
-    width, height = canvas if min(canvas) > 0 else MESSAGE_SIZE
+    width, height = (min(side, 100_000) for side in canvas) if min(canvas) > 0 else MESSAGE_SIZE
     shrink = min(1.0, MESSAGE_SIZE[0] / width, MESSAGE_SIZE[1] / height)
     width, height = max(160, round(width * shrink)), max(90, round(height * shrink))
     image = Image.new("RGB", (width, height), (38, 20, 22))

@@ -11,7 +11,7 @@ import numpy as np
 
 from render.camera import Camera
 from scenes.scene import View
-from viewer.state import Comparison, Pick, Request, Viewpoint
+from viewer.state import THIRDS, Comparison, Pick, Request, Viewpoint
 from viewer.worker import Deliver, Worker
 
 SAME_ANGLE, SAME_PLACE = 2e-3, 1e-3
@@ -26,47 +26,53 @@ class Seat:
         self.viewpoint: Viewpoint | None = None
         self.channel = worker.model.channels[0].name
         self.settings: dict[str, Any] = {}
-        self.bounds = Comparison.bounds
+        self.bounds = THIRDS
         self.comparison: View | None = None
         self._arrived = self._left = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # cameras come in one thread, what is clicked in others
 
     def move(self, viewpoint: Viewpoint) -> None:
         """The client's camera is here now; leaving the pose of a comparison ends it."""
-        self.viewpoint = viewpoint
-        if self.comparison is not None:
-            here = same_pose(viewpoint, self.comparison.camera)
-            if self._arrived and not here:
-                self.comparison = None
-            self._arrived = here or self._arrived  # before it arrives, poses from before the jump may come in
-        self.ask()
+        with self._lock:
+            self.viewpoint = viewpoint
+            if self.comparison is not None:
+                here = same_pose(viewpoint, self.comparison.camera)
+                if self._arrived and not here:
+                    self.comparison = None
+                self._arrived = here or self._arrived  # before it arrives, poses from before the jump may come in
+            self.ask()
 
     def show(self, channel: str) -> None:
         """Look at another channel."""
-        self.channel = channel
-        self.ask()
+        with self._lock:
+            self.channel = channel
+            self.ask()
 
     def set(self, control: str, value: Any) -> None:
         """Give a control of the model another value, for this client."""
-        self.settings = {**self.settings, control: value}
-        self.ask()
+        with self._lock:
+            self.settings = {**self.settings, control: value}
+            self.ask()
 
     def jump(self, view: View) -> None:
         """Go to the camera of a view."""
-        self.comparison = None
+        with self._lock:
+            self.comparison = None
         self._jump(view)
 
     def compare(self, view: View) -> None:
         """Go to the camera of a view and lay the picture beside its photograph."""
-        self.comparison, self._arrived = view, False
+        with self._lock:
+            self.comparison, self._arrived = view, False
         self._jump(view)
         self.ask()
 
     def slide(self, bounds: tuple[float, float]) -> None:
         """Move the bounds between render, truth and error."""
-        self.bounds = bounds
-        if self.comparison is not None:
-            self.ask()
+        with self._lock:
+            self.bounds = bounds
+            if self.comparison is not None:
+                self.ask()
 
     def pick(self, pixel: tuple[float, float], answer: Callable[[Pick | str], None]) -> None:
         """Ask what lies at `pixel`, (0, 0) to (1, 1) across the canvas."""
@@ -91,7 +97,10 @@ class Seat:
 
 def same_pose(viewpoint: Viewpoint, camera: Camera) -> bool:
     """Whether a viewpoint is the pose of a camera, up to what a round trip through a browser changes."""
-    pose = viewpoint.camera().world_from_camera.numpy()
+    try:
+        pose = viewpoint.camera().world_from_camera.numpy()
+    except ValueError:  # no camera at all; whoever draws it will say so
+        return False
     wanted = camera.world_from_camera.numpy()
     turn = float(np.clip((np.trace(pose[:3, :3].T @ wanted[:3, :3]) - 1) / 2, -1, 1))
     near = np.linalg.norm(pose[:3, 3] - wanted[:3, 3]) <= SAME_PLACE * max(1.0, float(np.linalg.norm(wanted[:3, 3])))

@@ -13,8 +13,9 @@ import torch
 from render.camera import Camera, pose_from_quaternion
 from render.frame import Settings
 
-MOST_PIXELS = 4_000_000
-"""Pixels of the largest picture that is rendered for a client; a larger canvas shows it enlarged."""
+MOST_PIXELS, MOST_SIDE = 4_000_000, 8_192
+"""Of the largest picture that is rendered for a client; a larger canvas shows it enlarged."""
+THIRDS = (1 / 3, 2 / 3)
 
 
 class Report(Protocol):
@@ -83,8 +84,9 @@ class Viewpoint:
 
     @property
     def largest_scale(self) -> float:
-        """Picture pixels per canvas pixel, a side, at which MOST_PIXELS is reached; at most 1."""
-        return min(1.0, math.sqrt(MOST_PIXELS / (self.width * self.height)))
+        """Picture pixels per canvas pixel, a side, at which MOST_PIXELS or MOST_SIDE is reached; at most 1."""
+        pixels = math.sqrt(MOST_PIXELS / (self.width * self.height))
+        return min(1.0, pixels, MOST_SIDE / max(self.width, self.height))
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Comparison:
     """
 
     view: str
-    bounds: tuple[float, float] = (1 / 3, 2 / 3)
+    bounds: tuple[float, float] = THIRDS
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ except ImportError:
 from viser import transforms
 
 from scenes.scene import View
+from viewer.address import address_of, free_port
 from viewer.home import Home
 from viewer.layers import Frustums, Layer, Points
 from viewer.panels import Panel
 from viewer.seat import Seat, fov_to_see
 from viewer.state import Pick, Picture, Viewpoint
 from viewer.web_layers import Overlay, frustum_path, path, shown_at_first
-from viewer.web_panels import add_panel
+from viewer.web_panels import add_panel, plain
 from viewer.worker import Deliver, Worker
 
 log = logging.getLogger("fieldbench")
@@ -60,6 +61,8 @@ class WebViewer:
         self.closing = threading.Event()
         # A picture for somebody who has just gone is nothing to worry about.
         warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)  # of a client's nonsense: a traceback each
+        port = free_port(host, port)
         with quiet():
             self.server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
         self._set_up()
@@ -80,8 +83,7 @@ class WebViewer:
     @property
     def url(self) -> str:
         """Where the page is."""
-        host = self.server.get_host()
-        return f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{self.server.get_port()}"
+        return address_of(self.server.get_host(), self.server.get_port())
 
     def close(self) -> None:
         """Stop serving."""
@@ -116,14 +118,17 @@ class WebViewer:
             overlay.hide_frustum(self.home.view)
 
         async def follow(camera: viser.CameraHandle) -> None:
+            follow_to(camera)
+
+        def follow_to(camera: viser.CameraHandle) -> None:
             try:
                 seat.move(viewpoint_of(camera))
-            except (TypeError, ValueError):  # no browser sends that
+            except (TypeError, ValueError, OverflowError):  # no browser sends that
                 log.debug("a client sent a camera that is none", exc_info=True)
             overlay.cover(seat.comparison is not None)
 
         client.camera.on_update(follow)
-        seat.move(viewpoint_of(client.camera))
+        follow_to(client.camera)
         if client.client_id not in self.server.get_clients():  # it left before it had a seat to leave
             self._leave(client)
 
@@ -137,8 +142,9 @@ class WebViewer:
             client.scene.set_background_image(picture.pixels, format="jpeg", jpeg_quality=quality)
             client.flush()
             legend = self.legends.get(client.client_id)
-            if legend is not None and legend.content != picture.legend:
-                legend.content = picture.legend
+            text = plain(picture.legend)
+            if legend is not None and legend.content != text:
+                legend.content = text
 
         return deliver
 
@@ -153,7 +159,7 @@ class WebViewer:
 
         def answer(found: Pick | str) -> None:
             if isinstance(found, str):
-                text.content = found
+                text.content = plain(found)
                 return
             x, y, z = found.position
             text.content = f"position {x:.4f}, {y:.4f}, {z:.4f}  \ndepth {found.depth:.4f}, alpha {found.alpha:.2f}"
@@ -210,10 +216,12 @@ class WebViewer:
         return handle
 
     def _show_photo(self, handle: Any, layer: Frustums, view: View) -> None:
-        """Put a photograph into its frustum."""
+        """Put a photograph into its frustum; one that cannot be read leaves it empty."""
         if not self.closing.is_set():
-            with contextlib.suppress(OSError, ValueError):  # scores tell of broken photographs; a frustum stays empty
+            try:
                 handle.image = layer.photo(view)
+            except (OSError, ValueError) as error:
+                log.warning("photograph of %s: %s", view.name, error)
 
     def _keep_true(self) -> None:
         """Bring the shared panels up to date, while somebody looks."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import viser
 
@@ -46,6 +47,7 @@ class Overlay:
         """Hide the frustum that the client's camera now stands in, whose photograph would cover the picture."""
         if self.hidden is not None:
             self.hidden.remove()
+            self.hidden = None
         for layer in self.layers:
             if isinstance(layer, Frustums) and view in layer.views:
                 self.hidden = self.client.scene.add_frame(frustum_path(layer, view), show_axes=False, visible=False)
@@ -53,11 +55,10 @@ class Overlay:
     def _apply(self) -> None:
         for layer in self.layers:
             wanted = self.on[layer.name] and not self.covered
-            if wanted == shown_at_first(layer):
-                override = self.overrides.pop(layer.name, None)
-                if override is not None:
-                    override.remove()
-            elif layer.name not in self.overrides:
+            override = self.overrides.get(layer.name)
+            if override is not None:  # kept, since removing it would remove the client's own nodes below
+                override.visible = wanted
+            elif wanted != shown_at_first(layer):
                 self.overrides[layer.name] = self.client.scene.add_frame(path(layer), show_axes=False, visible=wanted)
 
 
@@ -73,4 +74,4 @@ def shown_at_first(layer: Layer) -> bool:
 
 def frustum_path(layer: Frustums, view: View) -> str:
     """A frustum's place in viser's tree."""
-    return f"{path(layer)}/{view.name.replace('/', '_')}"
+    return f"{path(layer)}/{quote(view.name, safe='')}"

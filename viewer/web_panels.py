@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,8 @@ from render.frame import Control
 from viewer.panels import Element, Input, Panel, Plot, Readout, Table
 from viewer.seat import Seat
 from viewer.state import Status
+
+log = logging.getLogger("fieldbench")
 
 MOST_ROWS = 30
 """Buttons of a table; views beyond it are reached by their frustum."""
@@ -49,8 +53,12 @@ def add_input(gui: viser.GuiApi, element: Input, seat_of: SeatOf) -> None:
 
     def act(event: Any) -> None:
         seat = seat_of(event.client_id)
-        if seat is not None:
+        if seat is None:
+            return
+        try:
             element.effect(seat, None if element.control.kind == "button" else handle.value)
+        except (TypeError, ValueError):  # a value that no browser sends
+            log.debug("%s was set to what it cannot be", element.control.name, exc_info=True)
 
     if isinstance(handle, viser.GuiButtonHandle):
         handle.on_click(act)
@@ -85,11 +93,16 @@ def add_readout(gui: viser.GuiApi, element: Readout) -> Refresh:
     handle = gui.add_markdown("")
 
     def refresh(status: Status) -> None:
-        text = element.text(status).replace("\n", "  \n")  # markdown's line break
+        text = plain(element.text(status)).replace("\n", "  \n")  # markdown's line break
         if text != handle.content:
             handle.content = text
 
     return refresh
+
+
+def plain(text: str) -> str:
+    """Text for a markdown widget that shows it as it is: file names are other people's, and may hold HTML."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", text)
 
 
 def add_plot(gui: viser.GuiApi, folder: viser.GuiFolderHandle, element: Plot) -> Refresh:
@@ -135,11 +148,13 @@ def add_table(gui: viser.GuiApi, element: Table, seat_of: SeatOf) -> Refresh:
         connect(place)
 
     def refresh(status: Status) -> None:
-        for place, (key, text) in enumerate(list(element.rows())[: len(buttons)]):
+        rows: list[tuple[str | None, str]] = list(element.rows())
+        rows += [(None, "...")] * (len(buttons) - len(rows))
+        for place, (button, (key, text)) in enumerate(zip(buttons, rows, strict=False)):
             keys[place] = key
-            if buttons[place].label != text:
-                buttons[place].label = text
-            if buttons[place].disabled:
-                buttons[place].disabled = False
+            if button.label != text:
+                button.label = text
+            if button.disabled != (key is None):
+                button.disabled = key is None
 
     return refresh

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 from render.frame import Renderable
 from viewer.budget import Budget
 from viewer.curves import Curves
-from viewer.drawing import draw, look_under
+from viewer.drawing import draw, in_words, look_under
 from viewer.frame_times import FrameTimes
 from viewer.held_out import HeldOut
 from viewer.picture import message
@@ -71,7 +71,7 @@ class Worker(Generic[Told]):
         share: float = 0.3,
     ) -> None:
         self.model, self.held_out, self.curves = model, held_out, curves or Curves()
-        self.training, self.report = training, report
+        self.training, self.report, self.first = training, report, report
         self.budget = Budget(share)
         self.drafts = FrameTimes()
         self.clients: dict[Hashable, Client] = {}
@@ -128,7 +128,7 @@ class Worker(Generic[Told]):
     def pause(self) -> None:
         """Pull no more steps."""
         with self.changed:
-            self.paused = True
+            self.paused, self.single_steps = True, 0
 
     def resume(self) -> None:
         """Go on training."""
@@ -178,6 +178,8 @@ class Worker(Generic[Told]):
         try:
             while self.thread.is_alive():
                 time.sleep(0.1)
+                if self.failure is not None and self.report is self.first:
+                    break  # before its first step: there is nothing to look at that was not there before
                 if self.failure is not None and not told:
                     log.error("%s\nthe viewer goes on; Ctrl-C ends it", self.failure)
                     told = True
@@ -202,7 +204,7 @@ class Worker(Generic[Told]):
                     work()
                 except Exception as error:  # of one slice: whatever it is, the next ones go on
                     log.debug("a slice of the viewer's work failed", exc_info=True)
-                    log.warning("viewer: %s", error or type(error).__name__)
+                    log.warning("viewer: %s", in_words(error))
         finally:
             self._end_training()
 
@@ -227,16 +229,16 @@ class Worker(Generic[Told]):
 
     def _update(self, oldest: list[tuple[Hashable, Client]]) -> Callable[[], None] | None:
         """Bring what people at rest see up to the model's step: pictures, then and again a chore or a score."""
-        step = self._step()
+        step, held_out = self._step(), self.held_out
         outdated = [(name, client) for name, client in oldest if client.sharp and client.step != step]
-        view = None if self.held_out is None else self.held_out.stale(step or 0)
+        view = None if held_out is None else held_out.stale(step or 0)
         self.slices += 1
         if not outdated or self.slices % ASIDE_EVERY == 0:
             if self.chores:
                 chore = self.chores.popleft()
                 return lambda: self._charged(chore)
-            if view is not None and self.held_out is not None:
-                return lambda held_out=self.held_out: self._charged(lambda: held_out.score(self.model, view, step or 0))
+            if held_out is not None and view is not None:
+                return lambda: self._charged(lambda: held_out.score(self.model, view, step or 0))
         if outdated:
             name, client = outdated[0]
             return lambda: self._serve(name, client, coarse=False)
@@ -259,12 +261,12 @@ class Worker(Generic[Told]):
         with self.changed:
             request = client.request
             client.answered = True
-        scale = self._coarse_scale(request.viewpoint) if coarse else 1.0
         try:
+            scale = self._coarse_scale(request.viewpoint) if coarse else 1.0
             picture = draw(self.model, request, scale, self._step(), self.held_out)
         except Exception as error:  # a model may fail in any way: the person is told, and all else goes on
             log.debug("a picture failed", exc_info=True)
-            text = str(error) or type(error).__name__
+            text = in_words(error)
             canvas = (request.viewpoint.width, request.viewpoint.height)
             picture = Picture(message(text, canvas), self._step(), True, error=text)
         try:

@@ -218,6 +218,16 @@ def test_training_that_fails_is_told_and_what_there_is_can_still_be_seen(started
         reports.close()
 
 
+def test_training_that_fails_before_its_first_step_ends_the_viewer(started):
+    def locked():
+        raise RuntimeError("another process is training this run")
+        yield
+
+    worker = started(Worker(Plane(), training=locked(), report=Step(5)))
+    with pytest.raises(RuntimeError, match="another process"):
+        list(worker.reports())
+
+
 def test_picking_finds_the_point_under_the_pixel(started):
     worker, found = started(Worker(Plane())), []
     worker.pick(FRONT, (0.75, 0.25), found.append)
