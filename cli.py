@@ -1,10 +1,11 @@
-"""The `fieldbench` command: thin subcommands over train, evaluate, render and export.
+"""The `fieldbench` command: thin subcommands over prepare, train, evaluate, render and export.
 
 Nothing heavy is imported before a command runs, so that `fieldbench --help` answers at once.
 """
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -93,17 +94,40 @@ class Export:
     """Show the traceback of an error."""
 
 
-COMMANDS = ("train", "resume", "evaluate", "render", "export")
+@dataclass(frozen=True)
+class Prepare:
+    """Make a scene from photos or a video: structure from motion (extra `sfm`)."""
+
+    source: Positional[Annotated[Path, arg(metavar="PHOTOS_OR_VIDEO")]]
+    """Folder of photos, or a video file."""
+    out: Annotated[Path, arg(aliases=("-o",), metavar="SCENE")]
+    """Scene folder to make."""
+    camera: Literal["auto", "shared", "each"] = "auto"
+    """One lens for all photos, or one each; auto: shared if all have one size and EXIF names one camera, or none."""
+    matching: Literal["auto", "exhaustive", "sequential"] = "auto"
+    """Which photos are compared: all pairs, or neighbours by name; auto: all for photos, neighbours for a video."""
+    frames: int = 120
+    """Sharp frames to take from a video."""
+    max_size: Annotated[int, arg(metavar="PX")] = 1600
+    """Longer side at which features are looked for; the scene's photos keep their size."""
+    seed: int = 0
+    """Seed of everything random."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+COMMANDS = ("train", "resume", "evaluate", "render", "export", "prepare")
 Command = (
     Annotated[Train, subcommand("train")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Render, subcommand("render")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Prepare, subcommand("prepare")]
 )
 
 
-def parse(words: Sequence[str]) -> TrainOptions[Any] | Resume | Evaluate | Render | Export:
+def parse(words: Sequence[str]) -> TrainOptions[Any] | Resume | Evaluate | Render | Export | Prepare:
     """The command that `words` mean, its flags in any place; exits with a message when they make no sense."""
     name = first_named(words, COMMANDS)
     if name is None and (stray := plain_words(words)):
@@ -138,7 +162,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return run_command(command_of(options), debug=options.debug)
 
 
-def command_of(options: TrainOptions[Any] | Resume | Evaluate | Render | Export) -> Callable[[], int]:
+def command_of(options: TrainOptions[Any] | Resume | Evaluate | Render | Export | Prepare) -> Callable[[], int]:
     """What to do for parsed options."""
     match options:
         case TrainOptions():
@@ -151,6 +175,8 @@ def command_of(options: TrainOptions[Any] | Resume | Evaluate | Render | Export)
             return lambda: render(options)
         case Export():
             return lambda: export(options)
+        case Prepare():
+            return lambda: prepare(options)
 
 
 def train(options: TrainOptions[Any]) -> int:
@@ -232,6 +258,25 @@ def export(options: Export) -> int:
     run = open_run(options.run)
     model, _ = load_model(run)
     print(model.export(options.out, torch.tensor(run.world_from_input)))
+    return 0
+
+
+def prepare(options: Prepare) -> int:
+    """`fieldbench prepare`."""
+    from rich.console import Console
+
+    from scenes.prepare import Preparation
+    from scenes.prepare import prepare as make_scene
+    from scenes.prepare_report import lines_of, warning_of
+    from scenes.stages import shown_stages
+
+    settings = Preparation(options.camera, options.matching, options.frames, options.max_size, options.seed)
+    with shown_stages(Console(stderr=True)) as tell:
+        report = make_scene(options.source, options.out, settings, tell)
+    print("\n".join(lines_of(report)))
+    if advice := warning_of(report):
+        print(f"warning: {advice}", file=sys.stderr)
+    print(f"next: fieldbench train splats {shlex.quote(str(options.out))}")
     return 0
 
 

@@ -1,0 +1,326 @@
+"""Camera poses, lenses and points of photos, by COLMAP's incremental mapping through pycolmap, on the CPU.
+
+Seeded, and images, pairs and features are in a fixed order. The mapper always starts from SIMPLE_RADIAL lenses: with
+more parameters it starts wrong more often (with OPENCV lenses per photo, 2 of the 23 photos of `colmap_bust` are
+placed instead of all). A lens that all photos share is refined to OPENCV with its principal point at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from scenes.sharp_frames import Tell
+
+T = TypeVar("T")
+
+ENOUGH = 0.95
+"""Share of photos to place; below it the mapper tries again with looser limits."""
+OVERLAP = 10
+"""Frames before and after that a video's frame is matched with, besides every power of two."""
+LOOP_EVERY = 10
+"""Every so many of a video's frames are matched with each other too, which closes loops."""
+REFINED_FROM = 10
+"""Photos from which a shared lens is refined to OPENCV with principal point."""
+LARGEST_RADIAL = 1.0  # of OPENCV's coefficients; beyond it the refinement went astray
+OUTLIER_PX, LEAST_ANGLE = 4.0, 1.5  # pixels and degrees: COLMAP's own limits for points
+PHOTOS_AT_ONCE, PAIRS_AT_ONCE = 4, 250  # photos a core; after so many progress is shown
+POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class MappingOptions:
+    """camera: one lens for all photos or one each. matching: which pairs are tried. max_size: longer side in pixels
+    at which features are looked for. seed: of everything random.
+    """
+
+    camera: Literal["shared", "each"]
+    matching: Literal["exhaustive", "sequential"]
+    max_size: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """What COLMAP found.
+
+    model: pycolmap.Reconstruction, the largest, or None. others: photos of each further model that the largest lacks.
+    features: their number by photo. matches: of each photo, the verified matches with other photos. attempts: what was
+    tried, in words. lens: COLMAP's name of the lens model.
+    """
+
+    model: Any
+    others: tuple[tuple[str, ...], ...]
+    features: dict[str, int]
+    matches: dict[str, dict[str, int]]
+    attempts: tuple[str, ...]
+    lens: str
+
+    def registered(self) -> list[str]:
+        """Names of the photos with a pose, sorted."""
+        return registered_names(self.model)
+
+
+def pycolmap_module() -> Any:
+    """pycolmap, its log reduced to errors; ImportError names the extra."""
+    try:
+        import pycolmap
+    except ImportError:
+        raise ImportError("prepare needs an extra: in Fieldbench's folder, pip install -e '.[sfm]'") from None
+    if not hasattr(pycolmap, "CancellationToken"):
+        raise ImportError(
+            f"prepare needs pycolmap 4.2 or newer, this is {pycolmap.__version__}: pip install -U pycolmap"
+        )
+    pycolmap.logging.minloglevel = int(pycolmap.logging.ERROR)
+    return pycolmap
+
+
+def reconstruct(images: Path, names: Sequence[str], work: Path, options: MappingOptions, tell: Tell) -> Mapping:
+    """Poses of the photos `names` in the folder `images`; database and copies under other names go to `work`.
+
+    RuntimeError when COLMAP fails. Ctrl-C is answered within seconds.
+    """
+    pycolmap = pycolmap_module()
+    ordered = sorted(names)
+    # Plain names of fixed order: pycolmap's list of pairs separates names by spaces.
+    plain = {f"{index:06d}{Path(name).suffix.lower()}": name for index, name in enumerate(ordered)}
+    photos = work / "photos"
+    photos.mkdir(parents=True)
+    for short, name in plain.items():
+        link_or_copy(images / name, photos / short)
+    database = work / "database.db"
+    find_features(pycolmap, photos, list(plain), database, options, tell)
+    pairs = pairs_to_match(list(plain), options.matching)
+    match_pairs(pycolmap, database, pairs, options, tell)
+    features, matches = read_matches(pycolmap, database, plain)
+    models, attempts = map_photos(pycolmap, photos, database, work, len(ordered), options, tell)
+    for model in models:
+        for image in model.images.values():
+            image.name = plain[image.name]
+    if not models:
+        return Mapping(None, (), features, matches, attempts, "SIMPLE_RADIAL")
+    best, *rest = sorted(models, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
+    placed = set(registered_names(best))
+    others = tuple(left for model in rest if (left := tuple(sorted(set(registered_names(model)) - placed))))
+    lens = "SIMPLE_RADIAL"
+    if options.camera == "shared" and len(placed) >= REFINED_FROM:
+        tell("refining the lens", 0, 1)
+        best, lens = cancellable(pycolmap, lambda token: refined(pycolmap, best), lambda: None)
+        tell("refining the lens", 1, 1)
+    return Mapping(best, others, features, matches, attempts, lens)
+
+
+def registered_names(model: Any) -> list[str]:
+    """Names of a model's photos with a pose, sorted; none for None."""
+    return [] if model is None else sorted(image.name for image in model.images.values() if image.has_pose)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file; a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cancellable(pycolmap: Any, work: Callable[[Any], Any], tick: Callable[[], None]) -> Any:
+    """`work(token)` in a thread, `tick()` meanwhile: COLMAP would not see Ctrl-C, so the token tells it."""
+    token, results, errors = pycolmap.CancellationToken(), [], []
+
+    def body() -> None:
+        try:
+            results.append(work(token))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(POLL_SECONDS)
+            tick()
+    except BaseException:
+        token.cancel()
+        thread.join()
+        raise
+    if errors:
+        raise RuntimeError(f"COLMAP stopped: {errors[0]}") from errors[0]
+    return results[0]
+
+
+def in_batches(
+    pycolmap: Any, work: Callable[[Sequence[T], Any], Any], items: Sequence[T], size: int, tell: Callable[[int], None]
+) -> None:
+    """`work(some, token)` on `size` items after the other, telling how many are done.
+
+    Looking into the database instead, while COLMAP writes it, ends in a bus error: two copies of SQLite in one process,
+    Python's and pycolmap's, undo each other's locks.
+    """
+    tell(0)
+    for start in range(0, len(items), size):
+        some = items[start : start + size]
+        cancellable(pycolmap, lambda token, some=some: work(some, token), lambda: None)
+        tell(start + len(some))
+
+
+def find_features(
+    pycolmap: Any, photos: Path, names: list[str], database: Path, options: MappingOptions, tell: Tell
+) -> None:
+    """SIFT features of every photo, into the database."""
+    mode = pycolmap.CameraMode.SINGLE if options.camera == "shared" else pycolmap.CameraMode.PER_IMAGE
+    reader = pycolmap.ImageReaderOptions(camera_model="SIMPLE_RADIAL")
+    extraction = pycolmap.FeatureExtractionOptions(max_image_size=options.max_size, num_threads=cores())
+    # Entered one after another first: features arrive in the order in which threads end, and ids would with them.
+    pycolmap.Database.open(database).close()
+    pycolmap.import_images(database, photos, camera_mode=mode, image_names=names, options=reader)
+
+    def find(some: Sequence[str], token: Any) -> None:
+        pycolmap.extract_features(
+            database,
+            photos,
+            image_names=list(some),
+            camera_mode=mode,
+            reader_options=reader,
+            extraction_options=extraction,
+            device=pycolmap.Device.cpu,
+            cancellation_token=token,
+        )
+
+    in_batches(pycolmap, find, names, PHOTOS_AT_ONCE * cores(), lambda done: tell("finding features", done, len(names)))
+
+
+def pairs_to_match(names: Sequence[str], matching: str) -> list[tuple[str, str]]:
+    """Pairs of names to match: all, or those near each other in order and a coarse net over the whole."""
+    if matching == "exhaustive":
+        return list(combinations(names, 2))
+    count = len(names)
+    steps = sorted({*range(1, OVERLAP + 1), *(2**power for power in range(count.bit_length()))})
+    near = {(i, i + step) for step in steps for i in range(count - step)}
+    net = set(combinations(range(0, count, LOOP_EVERY), 2))
+    return [(names[i], names[j]) for i, j in sorted(near | net)]
+
+
+def match_pairs(
+    pycolmap: Any, database: Path, pairs: Sequence[tuple[str, str]], options: MappingOptions, tell: Tell
+) -> None:
+    """Match features of `pairs` and keep what fits a relative pose, into the database."""
+    listed = database.with_name("pairs.txt")
+    verification = pycolmap.TwoViewGeometryOptions()
+    verification.ransac.random_seed = options.seed
+
+    def match(some: Sequence[tuple[str, str]], token: Any) -> None:
+        listed.write_text("".join(f"{first} {second}\n" for first, second in some))
+        pycolmap.match_image_pairs(
+            database,
+            matching_options=pycolmap.FeatureMatchingOptions(num_threads=cores()),
+            pairing_options=pycolmap.ImportedPairingOptions(match_list_path=listed),
+            verification_options=verification,
+            device=pycolmap.Device.cpu,
+            cancellation_token=token,
+        )
+
+    in_batches(pycolmap, match, pairs, PAIRS_AT_ONCE, lambda done: tell("matching pairs", done, len(pairs)))
+
+
+def read_matches(
+    pycolmap: Any, database: Path, names: dict[str, str]
+) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Numbers of features by photo, and of verified matches by photo and photo."""
+    with contextlib.closing(pycolmap.Database.open(database)) as opened:
+        images = {image.image_id: names[image.name] for image in opened.read_all_images()}
+        features = {name: opened.num_keypoints_for_image(number) for number, name in images.items()}
+        matches: dict[str, dict[str, int]] = {name: {} for name in images.values()}
+        for pair, inliers in zip(*opened.read_two_view_geometry_num_inliers(), strict=True):
+            if inliers:
+                first, second = (images[number] for number in pycolmap.pair_id_to_image_pair(pair))
+                matches[first][second] = matches[second][first] = int(inliers)
+    return features, matches
+
+
+def map_photos(
+    pycolmap: Any, photos: Path, database: Path, work: Path, count: int, options: MappingOptions, tell: Tell
+) -> tuple[list[Any], tuple[str, ...]]:
+    """The models of the better attempt, and both attempts in words; the second only if the first places too few."""
+    best: list[Any] = []
+    told: list[str] = []
+    for attempt, settings in mapper_attempts(pycolmap, options.seed):
+        placed: list[None] = []
+
+        def start(token: Any, settings: Any = settings, folder: Path = work / attempt, placed: Any = placed) -> Any:
+            folder.mkdir()
+            pycolmap.set_random_seed(options.seed)
+            return pycolmap.incremental_mapping(
+                database,
+                photos,
+                folder,
+                settings,
+                next_image_callback=lambda: placed.append(None),
+                cancellation_token=token,
+            )
+
+        def tick(placed: Any = placed) -> None:
+            tell("placing photos", min(len(placed), count), count)
+
+        models = list(cancellable(pycolmap, start, tick).values())
+        most = max((model.num_reg_images() for model in models), default=0)
+        told.append(f"{attempt}: {most} of {count}")
+        if most > max((model.num_reg_images() for model in best), default=0):
+            best = models
+        tell("placing photos", most, count)
+        if most >= ENOUGH * count:
+            break
+    return best, tuple(told)
+
+
+def mapper_attempts(pycolmap: Any, seed: int) -> Iterator[tuple[str, Any]]:
+    """COLMAP's own limits, then looser ones: a start from a narrower baseline, poses from fewer matches."""
+    for name in ("default limits", "looser limits"):
+        settings = pycolmap.IncrementalPipelineOptions(random_seed=seed, num_threads=cores(), min_model_size=3)
+        settings.mapper.random_seed = settings.triangulation.random_seed = seed
+        if name == "looser limits":
+            settings.mapper.init_min_num_inliers = 40
+            settings.mapper.init_min_tri_angle = 5.0
+            settings.mapper.abs_pose_min_num_inliers = 15
+            settings.mapper.abs_pose_min_inlier_ratio = 0.15
+            settings.mapper.max_reg_trials = 10
+        yield name, settings
+
+
+def refined(pycolmap: Any, model: Any) -> tuple[Any, str]:
+    """The model with OPENCV lenses and free principal points, or as it is if that does not fit better."""
+    trial = pycolmap.Reconstruction(model)
+    for camera in trial.cameras.values():
+        focal, cx, cy, radial = camera.params
+        camera.model = pycolmap.CameraModelId.OPENCV
+        camera.params = [focal, focal, cx, cy, radial, 0.0, 0.0, 0.0]
+    adjustment = pycolmap.BundleAdjustmentOptions(refine_principal_point=True, print_summary=False)
+    for _ in range(2):  # with the outliers of the first lens gone, once more
+        # Not pycolmap.bundle_adjustment: it writes to the log whatever the log's level.
+        config = pycolmap.BundleAdjustmentConfig()
+        for number in trial.reg_image_ids():
+            config.add_image(number)
+        config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+        pycolmap.create_default_bundle_adjuster(adjustment, config, trial).solve()
+        pycolmap.ObservationManager(trial).filter_all_points3D(OUTLIER_PX, LEAST_ANGLE)
+    trial.update_point_3d_errors()
+    better = trial.compute_mean_reprojection_error() < model.compute_mean_reprojection_error()
+    return (trial, "OPENCV") if better and all(map(plausible, trial.cameras.values())) else (model, "SIMPLE_RADIAL")
+
+
+def plausible(camera: Any) -> bool:
+    """Whether an OPENCV lens is one that a photo can have: nearly square pixels, a centre near the middle."""
+    fx, fy, cx, cy, *distortion = camera.params
+    centred = abs(cx / camera.width - 0.5) < 0.1 and abs(cy / camera.height - 0.5) < 0.1
+    return 0.95 < fx / fy < 1.05 and centred and max(map(abs, distortion)) < LARGEST_RADIAL
