@@ -1,8 +1,8 @@
 """Camera poses, lenses and points of photos, by COLMAP's incremental mapping through pycolmap, on the CPU.
 
-Seeded, and images, pairs and features are in a fixed order. The mapper always starts from SIMPLE_RADIAL lenses: with
-more parameters it starts wrong more often (with OPENCV lenses per photo, 2 of the 23 photos of `colmap_bust` are
-placed instead of all). A lens that all photos share is refined to OPENCV with its principal point at the end.
+Seeded, and images, pairs and features are in a fixed order. The mapper works with SIMPLE_RADIAL lenses: with more
+parameters it starts wrong more often (with OPENCV lenses per photo, 2 of the 23 photos of `colmap_bust` are placed
+instead of all). Which lens is kept is chosen at the end (`scenes.lens_choice`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from scenes.lens_choice import choose_lens
 from scenes.sharp_frames import Tell
 
 T = TypeVar("T")
@@ -27,10 +28,6 @@ OVERLAP = 10
 """Frames before and after that a video's frame is matched with, besides every power of two."""
 LOOP_EVERY = 10
 """Every so many of a video's frames are matched with each other too, which closes loops."""
-REFINED_FROM = 10
-"""Photos from which a shared lens is refined to OPENCV with principal point."""
-LARGEST_RADIAL = 1.0  # of OPENCV's coefficients; beyond it the refinement went astray
-OUTLIER_PX, LEAST_ANGLE = 4.0, 1.5  # pixels and degrees: COLMAP's own limits for points
 PHOTOS_AT_ONCE, PAIRS_AT_ONCE = 4, 250  # photos a core; after so many progress is shown
 POLL_SECONDS = 0.25
 
@@ -109,11 +106,11 @@ def reconstruct(images: Path, names: Sequence[str], work: Path, options: Mapping
     best, *rest = sorted(models, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
     placed = set(registered_names(best))
     others = tuple(left for model in rest if (left := tuple(sorted(set(registered_names(model)) - placed))))
-    lens = "SIMPLE_RADIAL"
-    if options.camera == "shared" and len(placed) >= REFINED_FROM:
-        tell("refining the lens", 0, 1)
-        best, lens = cancellable(pycolmap, lambda token: refined(pycolmap, best), lambda: None)
-        tell("refining the lens", 1, 1)
+    tell("choosing the lens", 0, 1)
+    best, lens = cancellable(
+        pycolmap, lambda token: choose_lens(pycolmap, best, options.camera == "shared"), lambda: None
+    )
+    tell("choosing the lens", 1, 1)
     return Mapping(best, others, features, matches, attempts, lens)
 
 
@@ -296,31 +293,3 @@ def mapper_attempts(pycolmap: Any, seed: int) -> Iterator[tuple[str, Any]]:
             settings.mapper.abs_pose_min_inlier_ratio = 0.15
             settings.mapper.max_reg_trials = 10
         yield name, settings
-
-
-def refined(pycolmap: Any, model: Any) -> tuple[Any, str]:
-    """The model with OPENCV lenses and free principal points, or as it is if that does not fit better."""
-    trial = pycolmap.Reconstruction(model)
-    for camera in trial.cameras.values():
-        focal, cx, cy, radial = camera.params
-        camera.model = pycolmap.CameraModelId.OPENCV
-        camera.params = [focal, focal, cx, cy, radial, 0.0, 0.0, 0.0]
-    adjustment = pycolmap.BundleAdjustmentOptions(refine_principal_point=True, print_summary=False)
-    for _ in range(2):  # with the outliers of the first lens gone, once more
-        # Not pycolmap.bundle_adjustment: it writes to the log whatever the log's level.
-        config = pycolmap.BundleAdjustmentConfig()
-        for number in trial.reg_image_ids():
-            config.add_image(number)
-        config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
-        pycolmap.create_default_bundle_adjuster(adjustment, config, trial).solve()
-        pycolmap.ObservationManager(trial).filter_all_points3D(OUTLIER_PX, LEAST_ANGLE)
-    trial.update_point_3d_errors()
-    better = trial.compute_mean_reprojection_error() < model.compute_mean_reprojection_error()
-    return (trial, "OPENCV") if better and all(map(plausible, trial.cameras.values())) else (model, "SIMPLE_RADIAL")
-
-
-def plausible(camera: Any) -> bool:
-    """Whether an OPENCV lens is one that a photo can have: nearly square pixels, a centre near the middle."""
-    fx, fy, cx, cy, *distortion = camera.params
-    centred = abs(cx / camera.width - 0.5) < 0.1 and abs(cy / camera.height - 0.5) < 0.1
-    return 0.95 < fx / fy < 1.05 and centred and max(map(abs, distortion)) < LARGEST_RADIAL
