@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from scenes.colmap_process import run_colmap
 from scenes.images import SUFFIXES
 from scenes.load import nearest_folders
 from scenes.photo_intake import Intake, Shot, find_photos, take_photos
 from scenes.prepare_report import Report, nothing_registered, unregistered_photos
 from scenes.sharp_frames import Tell, take_sharp_frames
-from scenes.structure_from_motion import Mapping, MappingOptions, pycolmap_module, reconstruct
+from scenes.structure_from_motion import Mapping, MappingOptions, pycolmap_module
 from scenes.whole_file import write_whole
 
 LEAST_REGISTERED = 3
@@ -68,12 +69,11 @@ def prepare(source: Path, out: Path, settings: Preparation, tell: Tell) -> Repor
         options, reason = mapping_options(source, intake, settings)
         check_space(partial, WORK_BYTES * len(intake.shots))
         names = [shot.name for shot in intake.shots]
-        mapping = reconstruct(partial / "images", names, work / "colmap", options, tell)
-        registered = len(mapping.registered())
-        if registered < LEAST_REGISTERED:
-            raise nothing_registered(str(source), intake, mapping, registered)
+        mapping = run_colmap(partial / "images", names, work / "colmap", options, tell)
+        if len(mapping.registered) < LEAST_REGISTERED:
+            raise nothing_registered(str(source), intake, mapping)
         report = make_report(source, intake, mapping, options, reason, settings, pycolmap.__version__)
-        finish(partial, out, mapping, report, work)
+        finish(partial, out, report, work)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -168,31 +168,27 @@ def make_report(
     version: str,
 ) -> Report:
     """The report of a mapping that placed enough photos."""
-    model = mapping.model
-    used = {model.images[number].camera_id for number in model.reg_image_ids()}
-    lenses = [model.cameras[number] for number in sorted(used)]
     return Report(
         source=str(source),
         photos=len(intake.shots) + len(intake.skipped),
-        registered=tuple(mapping.registered()),
+        registered=mapping.registered,
         unregistered=unregistered_photos(intake, mapping),
-        cameras=len(lenses),
+        cameras=len(mapping.focal_px),
         lens_model=mapping.lens,
-        focal_px=tuple(round(lens.mean_focal_length(), 3) for lens in lenses),
-        mean_reprojection_error=model.compute_mean_reprojection_error(),
-        points=model.num_points3D(),
-        models=(len(mapping.registered()), *(len(names) for names in mapping.others)),
+        focal_px=mapping.focal_px,
+        mean_reprojection_error=mapping.error_px,
+        points=mapping.points,
+        models=(len(mapping.registered), *(len(names) for names in mapping.others)),
         attempts=mapping.attempts,
         settings={**asdict(options), "camera_reason": reason, "frames": settings.frames},
         pycolmap=version,
     )
 
 
-def finish(partial: Path, out: Path, mapping: Mapping, report: Report, work: Path) -> None:
-    """Write model and report, drop working files, and give the scene its name."""
-    sparse = partial / "sparse" / "0"
-    sparse.mkdir(parents=True)
-    mapping.model.write_binary(sparse)
+def finish(partial: Path, out: Path, report: Report, work: Path) -> None:
+    """Put the model in its place, write the report, drop working files, and give the scene its name."""
+    (partial / "sparse").mkdir()
+    (work / "colmap" / "model").rename(partial / "sparse" / "0")
     write_whole(partial / "prepare.json", json.dumps(report.as_json(), indent=1, ensure_ascii=False).encode())
     shutil.rmtree(work)
     if out.exists():

@@ -106,7 +106,7 @@ def warning_of(report: Report) -> str | None:
 
 def unregistered_photos(intake: Intake, mapping: Mapping) -> tuple[Unregistered, ...]:
     """Every photo without a pose, sorted by name, with the likeliest reason and what to do."""
-    placed = mapping.registered()
+    placed = mapping.registered
     usual = median(shot.sharpness for shot in intake.shots)
     missing = [explain(shot, usual, placed, mapping) for shot in intake.shots if shot.name not in set(placed)]
     missing += [Unregistered(name, "damaged", "copy or export it again, or leave it out") for name in intake.skipped]
@@ -148,7 +148,7 @@ def gap_around(name: str, placed: Sequence[str]) -> str:
     return f"near {before or after}" if before or after else "that overlap with it by two thirds"
 
 
-def nothing_registered(source: str, intake: Intake, mapping: Mapping, registered: int) -> ValueError:
+def nothing_registered(source: str, intake: Intake, mapping: Mapping) -> ValueError:
     """The error of photos from which no scene could be made: what was given, what was found, what to do."""
     count = len(intake.shots)
     pairs = sum(len(matches) for matches in mapping.matches.values()) // 2
@@ -158,6 +158,6 @@ def nothing_registered(source: str, intake: Intake, mapping: Mapping, registered
     found += f", the best with {most} matches" if pairs else ""
     found += f"; {poor} photos have fewer than {FEW_FEATURES} features" if poor else ""
     return ValueError(
-        f"{source}: {registered or 'none'} of {count} photos could be placed, at least 3 are wanted ({found}). "
-        f"Nothing was written; {CAPTURE_ADVICE}"
+        f"{source}: {len(mapping.registered) or 'none'} of {count} photos could be placed, at least 3 are wanted "
+        f"({found}). Nothing was written; {CAPTURE_ADVICE}"
     )

@@ -8,9 +8,9 @@ instead of all). Which lens is kept is chosen at the end (`scenes.lens_choice`).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -29,7 +29,6 @@ OVERLAP = 10
 LOOP_EVERY = 10
 """Every so many of a video's frames are matched with each other too, which closes loops."""
 PHOTOS_AT_ONCE, PAIRS_AT_ONCE = 4, 250  # photos a core; after so many progress is shown
-POLL_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -48,21 +47,21 @@ class MappingOptions:
 class Mapping:
     """What COLMAP found.
 
-    model: pycolmap.Reconstruction, the largest, or None. others: photos of each further model that the largest lacks.
-    features: their number by photo. matches: of each photo, the verified matches with other photos. attempts: what was
-    tried, in words. lens: COLMAP's name of the lens model.
+    registered: photos with a pose in the largest model, sorted; none if there is no model. others: photos of each
+    further model that the largest lacks. lens: COLMAP's name of the lens model. focal_px: of each lens, mean of x and
+    y. error_px: mean reprojection error. points: their number. features: their number by photo. matches: of each photo,
+    the verified matches with other photos. attempts: what was tried, in words.
     """
 
-    model: Any
+    registered: tuple[str, ...]
     others: tuple[tuple[str, ...], ...]
+    lens: str
+    focal_px: tuple[float, ...]
+    error_px: float
+    points: int
     features: dict[str, int]
     matches: dict[str, dict[str, int]]
     attempts: tuple[str, ...]
-    lens: str
-
-    def registered(self) -> list[str]:
-        """Names of the photos with a pose, sorted."""
-        return registered_names(self.model)
 
 
 def pycolmap_module() -> Any:
@@ -71,25 +70,25 @@ def pycolmap_module() -> Any:
         import pycolmap
     except ImportError:
         raise ImportError("prepare needs an extra: in Fieldbench's folder, pip install -e '.[sfm]'") from None
-    if not hasattr(pycolmap, "CancellationToken"):
+    if tuple(map(int, pycolmap.__version__.split(".")[:2])) < (4, 2):
         raise ImportError(
-            f"prepare needs pycolmap 4.2 or newer, this is {pycolmap.__version__}: pip install -U pycolmap"
+            f"prepare needs pycolmap 4.2 or newer, this is {pycolmap.__version__}; pip install -U pycolmap"
         )
     pycolmap.logging.minloglevel = int(pycolmap.logging.ERROR)
     return pycolmap
 
 
 def reconstruct(images: Path, names: Sequence[str], work: Path, options: MappingOptions, tell: Tell) -> Mapping:
-    """Poses of the photos `names` in the folder `images`; database and copies under other names go to `work`.
+    """Poses of the photos `names` in the folder `images`; the largest model goes to `work`/model.
 
-    RuntimeError when COLMAP fails. Ctrl-C is answered within seconds.
+    Database and copies under other names go to `work` too. Called in a process of its own: `scenes.colmap_process`.
     """
     pycolmap = pycolmap_module()
     ordered = sorted(names)
     # Plain names of fixed order: pycolmap's list of pairs separates names by spaces.
     plain = {f"{index:06d}{Path(name).suffix.lower()}": name for index, name in enumerate(ordered)}
     photos = work / "photos"
-    photos.mkdir(parents=True)
+    photos.mkdir()
     for short, name in plain.items():
         link_or_copy(images / name, photos / short)
     database = work / "database.db"
@@ -98,25 +97,28 @@ def reconstruct(images: Path, names: Sequence[str], work: Path, options: Mapping
     match_pairs(pycolmap, database, pairs, options, tell)
     features, matches = read_matches(pycolmap, database, plain)
     models, attempts = map_photos(pycolmap, photos, database, work, len(ordered), options, tell)
+    if not models:
+        return Mapping((), (), "", (), 0.0, 0, features, matches, attempts)
     for model in models:
         for image in model.images.values():
             image.name = plain[image.name]
-    if not models:
-        return Mapping(None, (), features, matches, attempts, "SIMPLE_RADIAL")
     best, *rest = sorted(models, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
-    placed = set(registered_names(best))
-    others = tuple(left for model in rest if (left := tuple(sorted(set(registered_names(model)) - placed))))
+    registered = registered_names(best)
+    others = tuple(left for model in rest if (left := tuple(sorted({*registered_names(model)} - {*registered}))))
     tell("choosing the lens", 0, 1)
-    best, lens = cancellable(
-        pycolmap, lambda token: choose_lens(pycolmap, best, options.camera == "shared"), lambda: None
-    )
+    best, lens = choose_lens(pycolmap, best, options.camera == "shared")
     tell("choosing the lens", 1, 1)
-    return Mapping(best, others, features, matches, attempts, lens)
+    (work / "model").mkdir()
+    best.write_binary(work / "model")
+    used = sorted({best.images[number].camera_id for number in best.reg_image_ids()})
+    focal = tuple(round(best.cameras[number].mean_focal_length(), 3) for number in used)
+    error = best.compute_mean_reprojection_error()
+    return Mapping(registered, others, lens, focal, error, best.num_points3D(), features, matches, attempts)
 
 
-def registered_names(model: Any) -> list[str]:
-    """Names of a model's photos with a pose, sorted; none for None."""
-    return [] if model is None else sorted(image.name for image in model.images.values() if image.has_pose)
+def registered_names(model: Any) -> tuple[str, ...]:
+    """Names of a model's photos with a pose, sorted."""
+    return tuple(sorted(image.name for image in model.images.values() if image.has_pose))
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -132,44 +134,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def cancellable(pycolmap: Any, work: Callable[[Any], Any], tick: Callable[[], None]) -> Any:
-    """`work(token)` in a thread, `tick()` meanwhile: COLMAP would not see Ctrl-C, so the token tells it."""
-    token, results, errors = pycolmap.CancellationToken(), [], []
+def batches(items: Sequence[T], size: int) -> Iterator[tuple[int, Sequence[T]]]:
+    """`size` items after the other, and how many there are up to the end of each.
 
-    def body() -> None:
-        try:
-            results.append(work(token))
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(POLL_SECONDS)
-            tick()
-    except BaseException:
-        token.cancel()
-        thread.join()
-        raise
-    if errors:
-        raise RuntimeError(f"COLMAP stopped: {errors[0]}") from errors[0]
-    return results[0]
-
-
-def in_batches(
-    pycolmap: Any, work: Callable[[Sequence[T], Any], Any], items: Sequence[T], size: int, tell: Callable[[int], None]
-) -> None:
-    """`work(some, token)` on `size` items after the other, telling how many are done.
-
-    Looking into the database instead, while COLMAP writes it, ends in a bus error: two copies of SQLite in one process,
-    Python's and pycolmap's, undo each other's locks.
+    COLMAP tells nothing of its progress. Looking into the database that it is writing ends in a bus error: Python's
+    copy of SQLite and pycolmap's undo each other's locks.
     """
-    tell(0)
     for start in range(0, len(items), size):
-        some = items[start : start + size]
-        cancellable(pycolmap, lambda token, some=some: work(some, token), lambda: None)
-        tell(start + len(some))
+        yield min(start + size, len(items)), items[start : start + size]
 
 
 def find_features(
@@ -182,8 +154,8 @@ def find_features(
     # Entered one after another first: features arrive in the order in which threads end, and ids would with them.
     pycolmap.Database.open(database).close()
     pycolmap.import_images(database, photos, camera_mode=mode, image_names=names, options=reader)
-
-    def find(some: Sequence[str], token: Any) -> None:
+    tell("finding features", 0, len(names))
+    for done, some in batches(names, PHOTOS_AT_ONCE * cores()):
         pycolmap.extract_features(
             database,
             photos,
@@ -192,10 +164,8 @@ def find_features(
             reader_options=reader,
             extraction_options=extraction,
             device=pycolmap.Device.cpu,
-            cancellation_token=token,
         )
-
-    in_batches(pycolmap, find, names, PHOTOS_AT_ONCE * cores(), lambda done: tell("finding features", done, len(names)))
+        tell("finding features", done, len(names))
 
 
 def pairs_to_match(names: Sequence[str], matching: str) -> list[tuple[str, str]]:
@@ -216,8 +186,8 @@ def match_pairs(
     listed = database.with_name("pairs.txt")
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = options.seed
-
-    def match(some: Sequence[tuple[str, str]], token: Any) -> None:
+    tell("matching pairs", 0, len(pairs))
+    for done, some in batches(pairs, PAIRS_AT_ONCE):
         listed.write_text("".join(f"{first} {second}\n" for first, second in some))
         pycolmap.match_image_pairs(
             database,
@@ -225,10 +195,8 @@ def match_pairs(
             pairing_options=pycolmap.ImportedPairingOptions(match_list_path=listed),
             verification_options=verification,
             device=pycolmap.Device.cpu,
-            cancellation_token=token,
         )
-
-    in_batches(pycolmap, match, pairs, PAIRS_AT_ONCE, lambda done: tell("matching pairs", done, len(pairs)))
+        tell("matching pairs", done, len(pairs))
 
 
 def read_matches(
@@ -253,24 +221,12 @@ def map_photos(
     best: list[Any] = []
     told: list[str] = []
     for attempt, settings in mapper_attempts(pycolmap, options.seed):
-        placed: list[None] = []
-
-        def start(token: Any, settings: Any = settings, folder: Path = work / attempt, placed: Any = placed) -> Any:
-            folder.mkdir()
-            pycolmap.set_random_seed(options.seed)
-            return pycolmap.incremental_mapping(
-                database,
-                photos,
-                folder,
-                settings,
-                next_image_callback=lambda: placed.append(None),
-                cancellation_token=token,
-            )
-
-        def tick(placed: Any = placed) -> None:
-            tell("placing photos", min(len(placed), count), count)
-
-        models = list(cancellable(pycolmap, start, tick).values())
+        placed = count_up(lambda number: tell("placing photos", min(number, count), count))
+        folder = work / attempt
+        folder.mkdir()
+        pycolmap.set_random_seed(options.seed)
+        found = pycolmap.incremental_mapping(database, photos, folder, settings, next_image_callback=placed)
+        models = list(found.values())
         most = max((model.num_reg_images() for model in models), default=0)
         told.append(f"{attempt}: {most} of {count}")
         if most > max((model.num_reg_images() for model in best), default=0):
@@ -279,6 +235,12 @@ def map_photos(
         if most >= ENOUGH * count:
             break
     return best, tuple(told)
+
+
+def count_up(tell: Callable[[int], None]) -> Callable[[], None]:
+    """A function that tells how often it was called."""
+    numbers = itertools.count(1)
+    return lambda: tell(next(numbers))
 
 
 def mapper_attempts(pycolmap: Any, seed: int) -> Iterator[tuple[str, Any]]:
