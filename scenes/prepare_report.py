@@ -122,7 +122,7 @@ def explain(shot: Shot, usual: float, placed: Sequence[str], mapping: Mapping) -
     part = next((names for names in mapping.others if shot.name in names), None)
     between = gap_around(shot.name, placed)
     if shot.sharpness < BLURRED_SHARE * usual:
-        reason = f"blurred (sharpness {shot.sharpness:.0f}, the median is {usual:.0f})"
+        reason = f"blurred, or nothing fine in view (sharpness {shot.sharpness:.0f}, the median is {usual:.0f})"
         advice = "take it again with a steadier hand or more light, or leave it out"
     elif features is None or features < FEW_FEATURES:
         reason = f"few features ({features or 0}): little texture, out of focus or dark"

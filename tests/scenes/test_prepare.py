@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFilter
 
 import cli
 from render.camera import camera_from_fov, look_at
+from render.video import write_frames
 from scenes import prepare as module
 from scenes.load import open_scene
 from scenes.photo_intake import Intake, Shot, find_photos, take_photos
@@ -56,7 +57,7 @@ def noise(tmp_path):
     folder.mkdir()
     for i in range(6):
         pixels = np.random.default_rng(i).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((320, 240)).save(folder / f"{i}.jpg")
+        Image.fromarray(pixels).resize((320, 240), 0).save(folder / f"{i}.jpg")
     return folder
 
 
@@ -121,6 +122,30 @@ def test_the_command_prints_the_report_and_what_comes_next(table, tmp_path, caps
     assert "12 of 12 photos registered (100 %), 1 camera" in shown.out
     assert f"next: fieldbench train splats '{tmp_path}/a scene'" in shown.out
     assert "placing photos: 12/12" in shown.err
+
+
+def test_a_video_becomes_a_scene_of_its_sharp_frames(table, tmp_path):
+    """Each photo of the table three times, only the middle one in focus."""
+    pytest.importorskip("pycolmap")
+    pictures = [Image.open(path) for path in sorted(table[0].iterdir()) if path.name != OTHER]
+    soft = [picture.filter(ImageFilter.GaussianBlur(3)) for picture in pictures]
+    frames = [frame for pair in zip(pictures, soft, strict=True) for frame in (pair[1], pair[0], pair[1])]
+    write_frames(tmp_path / "walk.mp4", (torch.from_numpy(np.asarray(f) / np.float32(255)) for f in frames))
+    report = prepare(tmp_path / "walk.mp4", tmp_path / "scene", Preparation(), QUIET)
+    assert report.registered == tuple(f"frame-{3 * i + 1:06d}.jpg" for i in range(VIEWS - 1))
+    assert report.settings["matching"] == "sequential" and report.settings["camera"] == "shared"
+
+
+def test_photos_of_something_else_are_named_and_the_mapper_tries_twice(table, noise, tmp_path):
+    pytest.importorskip("pycolmap")
+    for file in table[0].iterdir():
+        (noise / file.name).write_bytes(file.read_bytes())
+    report = prepare(noise, tmp_path / "scene", Preparation(), QUIET)
+    assert set(table[1]) == set(report.registered) and len(report.attempts) == 2
+    assert [photo.name for photo in report.unregistered] == [f"{i}.jpg" for i in range(6)]
+    assert report.unregistered[0].reason == "matches no other" and "near a00.png" in report.unregistered[0].advice
+    assert "only 67 % of the photos are registered" in str(warning_of(report))
+    assert any("0.jpg" in line for line in lines_of(report))
 
 
 def test_photos_that_do_not_overlap(noise, tmp_path):
@@ -267,7 +292,9 @@ def test_reasons_and_advice_for_photos_without_a_pose():
         told = explain(Shot(name, 40, 30, sharpness, ()), 100.0, placed, known)
         return f"{told.reason}; {told.advice}"
 
-    assert reason("b.jpg", sharpness=20).startswith("blurred (sharpness 20, the median is 100); take it again")
+    assert reason("b.jpg", sharpness=20).startswith(
+        "blurred, or nothing fine in view (sharpness 20, the median is 100); take it again"
+    )
     assert reason("b.jpg", features=90).startswith("few features (90)")
     assert reason("q.jpg", matches={"p.jpg": 200}).startswith("in a separate part of 3 photos; add photos that show")
     assert reason("b.jpg") == "matches no other; add photos between a.jpg and c.jpg"
