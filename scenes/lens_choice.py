@@ -56,6 +56,7 @@ def with_opencv(pycolmap: Any, model: Any) -> Any:
 def adjusted(pycolmap: Any, model: Any, principal_point: bool) -> Any:
     """The model after bundle adjustment, points that no longer fit removed; changed in place."""
     options = pycolmap.BundleAdjustmentOptions(refine_principal_point=principal_point, print_summary=False)
+    options.ceres.solver_options.num_threads = 1  # sums over several depend on which ends first
     for _ in range(2):  # once more when outliers of the lens before are gone
         # Not pycolmap.bundle_adjustment: it writes to the log whatever the log's level.
         config = pycolmap.BundleAdjustmentConfig()

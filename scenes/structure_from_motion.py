@@ -244,10 +244,14 @@ def count_up(tell: Callable[[int], None]) -> Callable[[], None]:
 
 
 def mapper_attempts(pycolmap: Any, seed: int) -> Iterator[tuple[str, Any]]:
-    """COLMAP's own limits, then looser ones: a start from a narrower baseline, poses from fewer matches."""
+    """COLMAP's own limits, then looser ones: a start from a narrower baseline, poses from fewer matches.
+
+    One thread: with several, sums depend on which ends first, and one in four runs gave another model on a busy machine.
+    """
     for name in ("default limits", "looser limits"):
-        settings = pycolmap.IncrementalPipelineOptions(random_seed=seed, num_threads=cores(), min_model_size=3)
+        settings = pycolmap.IncrementalPipelineOptions(random_seed=seed, num_threads=1, min_model_size=3)
         settings.mapper.random_seed = settings.triangulation.random_seed = seed
+        settings.mapper.num_threads = 1
         if name == "looser limits":
             settings.mapper.init_min_num_inliers = 40
             settings.mapper.init_min_tri_angle = 5.0
