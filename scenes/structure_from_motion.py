@@ -246,7 +246,7 @@ def count_up(tell: Callable[[int], None]) -> Callable[[], None]:
 def mapper_attempts(pycolmap: Any, seed: int) -> Iterator[tuple[str, Any]]:
     """COLMAP's own limits, then looser ones: a start from a narrower baseline, poses from fewer matches.
 
-    One thread: with several, sums depend on which ends first, and one in four runs gave another model on a busy machine.
+    One thread: with several, sums depend on which ends first, and on a busy machine one run in four differed.
     """
     for name in ("default limits", "looser limits"):
         settings = pycolmap.IncrementalPipelineOptions(random_seed=seed, num_threads=1, min_model_size=3)
