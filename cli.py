@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import time
 import warnings
 import webbrowser
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fields.commands import Bench, Doctor, Evaluate, Export, Options, Render, Resume, View, parse
+from fields.commands import Bench, Doctor, Evaluate, Export, Options, Prepare, Render, Resume, View, parse
 from fields.options import TrainOptions, forgiving_output, run_command
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def command_of(options: Options) -> Callable[[], int]:
     """What to do for parsed options."""
     match options:
+        case Prepare():
+            return lambda: prepare(options)
         case TrainOptions():
             return lambda: train(options)
         case Resume():
@@ -54,6 +56,25 @@ def command_of(options: Options) -> Callable[[], int]:
             return lambda: bench(options)
         case Doctor():
             return lambda: doctor(options)
+
+
+def prepare(options: Prepare) -> int:
+    """`fieldbench prepare`."""
+    from rich.console import Console
+
+    from scenes.prepare import Preparation
+    from scenes.prepare import prepare as make_scene
+    from scenes.prepare_report import lines_of, warning_of
+    from scenes.stages import shown_stages
+
+    settings = Preparation(options.camera, options.matching, options.frames, options.max_size, options.seed)
+    with shown_stages(Console(stderr=True)) as tell:
+        report = make_scene(options.source, options.out, settings, tell)
+    print("\n".join(lines_of(report)))
+    if advice := warning_of(report):
+        print(f"warning: {advice}", file=sys.stderr)
+    print(f"next: fieldbench train splats {shlex.quote(str(options.out))}")
+    return 0
 
 
 def train(options: TrainOptions[Any]) -> int:
@@ -264,7 +285,7 @@ def bench(options: Bench) -> int:
         yield from iter(training.__next__, None)  # a viewer that closes this does not end the training
 
     def open_viewer() -> tuple[Worker[Any], WebViewer]:
-        worker = Worker(opened.model, training=some(), report=report, held_out=HeldOut(scene))
+        worker = Worker(opened.model, training=some(), report=report, held_out=HeldOut(scene), share=viewer_bench.SHARE)
         return worker, WebViewer(worker, title="bench", home=home, layers=scene_layers(scene), panels=panels(worker))
 
     parts = viewer_bench.Bench(
@@ -275,19 +296,9 @@ def bench(options: Bench) -> int:
         radius=scene.extent * 0.9,
         centre=home.look_at,
     )
-    modes = viewer_bench.MODES
-    turns = [modes[i:] + modes[:i] for i in range(len(modes))]
-    segments = [
-        parts.segment(mode, options.seconds) for number in range(options.rounds) for mode in turns[number % len(turns)]
-    ]
+    text, found = parts.run(options.rounds, options.seconds, options.clients, options.crowd_seconds)
     counts = ", ".join(f"{number:,} {name}" for name, number in opened.model.counts().items())
-    text = f"{machine()}. {scene.name}, {counts}.\n\n{viewer_bench.table(segments, 0.3)}"
-    found: dict[str, Any] = {"segments": [asdict(segment) for segment in segments]}
-    if options.crowd_seconds > 0:
-        crowd, sizes = parts.crowd(options.crowd_seconds, options.clients)
-        found["crowd"], found["memory"] = asdict(crowd), sizes
-        text += "\n" + viewer_bench.crowd_text(crowd, sizes, segments, options.clients, options.crowd_seconds)
-    publish(options.write, "viewer", text, found)
+    publish(options.write, "viewer", f"{machine()}. {scene.name}, {counts}.\n\n{text}", found)
     return 0
 
 

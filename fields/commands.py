@@ -19,6 +19,28 @@ RunFolder = Positional[Annotated[Path, arg(metavar="RUN")]]
 
 
 @dataclass(frozen=True)
+class Prepare:
+    """Make a scene from photos or a video: structure from motion (extra `sfm`)."""
+
+    source: Positional[Annotated[Path, arg(metavar="PHOTOS_OR_VIDEO")]]
+    """Folder of photos, or a video file."""
+    out: Annotated[Path, arg(aliases=("-o",), metavar="SCENE")]
+    """Scene folder to make."""
+    camera: Literal["auto", "shared", "each"] = "auto"
+    """One lens for all photos, or one each; auto: shared if all have one size and EXIF names one camera, or none."""
+    matching: Literal["auto", "exhaustive", "sequential"] = "auto"
+    """Which photos are compared: all pairs, or neighbours by name; auto: all for photos, neighbours for a video."""
+    frames: int = 120
+    """Sharp frames to take from a video."""
+    max_size: Annotated[int, arg(metavar="PX")] = 1600
+    """Longer side at which features are looked for; the scene's photos keep their size."""
+    seed: int = 0
+    """Seed of everything random."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
 class Train:
     """Train a method on a scene: fieldbench train METHOD SCENE."""
 
@@ -139,9 +161,10 @@ class Doctor:
     """Show the traceback of an error."""
 
 
-COMMANDS = ("train", "resume", "view", "evaluate", "render", "export", "doctor", "bench")
+COMMANDS = ("prepare", "train", "resume", "view", "evaluate", "render", "export", "doctor", "bench")
 Command = (
-    Annotated[Train, subcommand("train")]
+    Annotated[Prepare, subcommand("prepare")]
+    | Annotated[Train, subcommand("train")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[View, subcommand("view")]
     | Annotated[Evaluate, subcommand("evaluate")]
@@ -150,7 +173,7 @@ Command = (
     | Annotated[Doctor, subcommand("doctor")]
     | Annotated[Bench, subcommand("bench")]
 )
-Options: TypeAlias = TrainOptions[Any] | Resume | View | Evaluate | Render | Export | Doctor | Bench
+Options: TypeAlias = Prepare | TrainOptions[Any] | Resume | View | Evaluate | Render | Export | Doctor | Bench
 """What a command line may mean."""
 
 

@@ -127,7 +127,7 @@ def scenes_below(root: Path) -> str:
     ]
     if below:
         return f"There are scenes in its subfolders: {', '.join(below[:20])}"
-    return "Photos alone need camera poses first: run COLMAP on them"
+    return f"Photos alone need camera poses first: fieldbench prepare {root} -o SCENE makes a scene of them"
 
 
 def nearest_folders(path: Path) -> str:

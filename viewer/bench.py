@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,9 @@ from viewer.web import WebViewer
 from viewer.worker import Worker
 
 Mode = Literal["no viewer", "unwatched", "at rest", "moving", "crowd"]
+SHARE = 0.3
+SETTLING = 2.0
+"""Seconds before a watched segment counts: photographs are sent into their frustums meanwhile."""
 MODES: tuple[Mode, ...] = ("no viewer", "unwatched", "at rest", "moving")
 
 
@@ -48,7 +51,18 @@ class Bench:
     radius: float
     centre: tuple[float, float, float]
 
-    def segment(self, mode: Mode, seconds: float, clients: int = 1) -> Segment:
+    def run(self, rounds: int, seconds: float, clients: int, crowd_seconds: float) -> tuple[str, dict[str, Any]]:
+        """Segments of every mode in turns, then a crowd if it has any time; a text in Markdown, and the figures."""
+        turns = [MODES[i:] + MODES[:i] for i in range(len(MODES))]
+        segments = [self.segment(mode, seconds) for number in range(rounds) for mode in turns[number % len(turns)]]
+        text, found = table(segments), {"segments": [asdict(segment) for segment in segments]}
+        if crowd_seconds > 0:
+            crowd, sizes = self.crowd(crowd_seconds, clients)
+            found |= {"crowd": asdict(crowd), "memory": sizes}
+            text += "\n" + crowd_text(crowd, sizes, segments, clients, crowd_seconds)
+        return text, found
+
+    def segment(self, mode: Mode, seconds: float) -> Segment:
         """Train for so long in a mode."""
         if mode == "no viewer":
             started, steps = time.perf_counter(), 0
@@ -56,17 +70,42 @@ class Bench:
                 self.pull()
                 steps += 1
             return Segment(mode, steps / (time.perf_counter() - started))
+        if mode == "unwatched":
+            worker, web = self.open_viewer()
+            worker.start()
+            rate = self.rate(seconds)
+            web.close()
+            worker.close()
+            return Segment(mode, rate)
+        with self.watched(seconds, 1, move=mode == "moving") as finished:
+            rate = self.rate(seconds)
+            return Segment(mode, rate, finished())
+
+    def crowd(self, seconds: float, clients: int) -> tuple[Segment, list[int]]:
+        """Many moving tabs for long; also the memory in bytes, every ten seconds."""
+        sizes: list[int] = []
+        with self.watched(seconds, clients, move=True) as finished:
+            begun, first = time.perf_counter(), self.step()
+            while time.perf_counter() - begun < seconds:
+                sizes.append(self.memory())
+                time.sleep(min(10.0, max(0.0, seconds - (time.perf_counter() - begun))))
+            rate = (self.step() - first) / (time.perf_counter() - begun)
+            return Segment("crowd", rate, finished()), sizes
+
+    @contextmanager
+    def watched(self, seconds: float, clients: int, *, move: bool) -> Iterator[Callable[[], dict[str, Any]]]:
+        """A viewer with tabs that look for `seconds` from now on; yields what waits for their figures."""
         worker, web = self.open_viewer()
         try:
-            if mode == "unwatched":
-                worker.start()
-                return Segment(mode, self.rate(seconds))
-            with self.tabs(web.url, seconds, clients, move=mode != "at rest") as finished:
+            with self.tabs(web.url, seconds, clients, move=move) as finished:
+                patience = time.monotonic() + 60
                 while len(worker.clients) < clients:
+                    if time.monotonic() > patience:
+                        raise TimeoutError(f"{len(worker.clients)} of {clients} tabs opened within a minute")
                     time.sleep(0.01)
                 worker.start()
-                rate = self.rate(seconds)
-                return Segment(mode, rate, finished())
+                time.sleep(SETTLING)
+                yield finished
         finally:
             web.close()
             worker.close()
@@ -80,7 +119,7 @@ class Bench:
     @contextmanager
     def tabs(self, url: str, seconds: float, clients: int, *, move: bool) -> Iterator[Callable[[], dict[str, Any]]]:
         """Tabs that look for `seconds` and rest a while after; yields what waits for their figures."""
-        words = [sys.executable, "-m", "viewer.bench_client", "--url", url, "--seconds", str(seconds + 1.5)]
+        words = [sys.executable, "-m", "viewer.bench_client", "--url", url, "--seconds", str(seconds + SETTLING + 0.5)]
         words += ["--clients", str(clients), "--radius", str(self.radius), "--rest", str(2 if clients == 1 else 15)]
         words += ["--centre", *map(str, self.centre), "--move" if move else "--no-move"]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
@@ -95,32 +134,13 @@ class Bench:
             process.kill()
             process.wait()
 
-    def crowd(self, seconds: float, clients: int) -> tuple[Segment, list[int]]:
-        """Many moving tabs for long; also the memory in bytes, every ten seconds."""
-        sizes: list[int] = []
-        worker, web = self.open_viewer()
-        try:
-            with self.tabs(web.url, seconds, clients, move=True) as finished:
-                while len(worker.clients) < clients:
-                    time.sleep(0.01)
-                worker.start()
-                begun, first = time.perf_counter(), self.step()
-                while time.perf_counter() - begun < seconds:
-                    sizes.append(self.memory())
-                    time.sleep(min(10.0, max(0.0, seconds - (time.perf_counter() - begun))))
-                rate = (self.step() - first) / (time.perf_counter() - begun)
-                return Segment("crowd", rate, finished()), sizes
-        finally:
-            web.close()
-            worker.close()
 
-
-def table(segments: list[Segment], share: float) -> str:
+def table(segments: list[Segment]) -> str:
     """Markdown: a line a mode, medians over its segments; cost against the segments without a viewer."""
     rates = {mode: [s.rate for s in segments if s.mode == mode] for mode in MODES}
     plain = statistics.median(rates["no viewer"])
     lines = [
-        f"Share for pictures: {share:.0%}. Medians of {len(rates['no viewer'])} segments a mode, in turns, one run.",
+        f"Share for pictures: {SHARE:.0%}. Medians of {len(rates['no viewer'])} segments a mode, in turns, one run.",
         "",
         "| viewer | steps a second (least, most) | cost | pictures a second | width | full after stopping |",
         "|---|---|---|---|---|---|",

@@ -193,7 +193,7 @@ def test_no_scene_folder_names_the_nearest(tmp_path: Path) -> None:
 
 def test_a_folder_of_photographs_alone_says_what_was_looked_for(tmp_path: Path) -> None:
     write_pictures(tmp_path / "images", ["a.png", "b.png"], 8, 6)
-    with pytest.raises(ValueError, match=r"transforms\.json.*sparse/0.*poses_bounds\.npy.*run COLMAP"):
+    with pytest.raises(ValueError, match=r"transforms\.json.*sparse/0.*poses_bounds\.npy.*fieldbench prepare"):
         open_scene(tmp_path)
 
 
