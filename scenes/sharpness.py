@@ -7,6 +7,7 @@ among pictures of one capture.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,10 @@ BLURRED_SHARE = 0.4
 """A picture below this share of its capture's median is called blurred."""
 
 
-def sharpness(grey: NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian of grey values [H, W] from 0 to 255."""
-    return float(laplace(grey.astype(np.float32)).var())
+def sharpness(grey: NDArray[Any], inside: NDArray[np.bool_] | None = None) -> float:
+    """Variance of the Laplacian of grey values [H, W] from 0 to 255; `inside` [H, W]: over these pixels only."""
+    edges = laplace(grey.astype(np.float32))
+    return float((edges if inside is None else edges[inside]).var())
 
 
 def photo_sharpness(path: Path) -> float:

@@ -57,9 +57,11 @@ class Bench:
         segments = [self.segment(mode, seconds) for number in range(rounds) for mode in turns[number % len(turns)]]
         text, found = table(segments), {"segments": [asdict(segment) for segment in segments]}
         if crowd_seconds > 0:
+            before = self.segment("no viewer", 3 * seconds)
             crowd, sizes = self.crowd(crowd_seconds, clients)
-            found |= {"crowd": asdict(crowd), "memory": sizes}
-            text += "\n" + crowd_text(crowd, sizes, segments, clients, crowd_seconds)
+            plain = (before.rate + self.segment("no viewer", 3 * seconds).rate) / 2
+            found |= {"crowd": asdict(crowd), "crowd_plain": plain, "memory": sizes}
+            text += "\n" + crowd_text(crowd, sizes, plain, clients, crowd_seconds)
         return text, found
 
     def segment(self, mode: Mode, seconds: float) -> Segment:
@@ -161,15 +163,15 @@ def table(segments: list[Segment]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def crowd_text(found: Segment, sizes: list[int], segments: list[Segment], clients: int, seconds: float) -> str:
-    """What a crowd did, in words; its cost against the segments without a viewer."""
-    plain = statistics.median(s.rate for s in segments if s.mode == "no viewer")
+def crowd_text(found: Segment, sizes: list[int], plain: float, clients: int, seconds: float) -> str:
+    """What a crowd did, in words; its cost against `plain`, the rate without a viewer before and after."""
     tabs = found.tabs or {}
     return (
-        f"{clients} moving clients for {seconds:.0f} s: {found.rate:.1f} steps a second "
+        f"{clients} moving clients for {seconds:.0f} s: {found.rate:.1f} steps a second beside {plain:.1f} "
         f"(cost {1 - found.rate / plain:.1%}), "
         f"{tabs['least_pictures_a_second']:.2f} pictures a second for the slowest, "
-        f"longest wait {tabs['longest_wait']:.1f} s, {len(tabs['lost'])} clients lost, memory "
+        f"longest wait {tabs['longest_wait']:.1f} s, {len(tabs['lost'])} clients lost; "
+        f"the clients themselves took {tabs['processor_share']:.0%} of a core; memory "
         f"{sizes[0] / 2**20:.0f} MB at the start, {max(sizes) / 2**20:.0f} MB at most, "
         f"{sizes[-1] / 2**20:.0f} MB at the end\n"
     )

@@ -10,6 +10,7 @@ import asyncio
 import io
 import json
 import math
+import os
 import time
 from dataclasses import dataclass, field
 
@@ -141,6 +142,7 @@ def summary(tabs: list[Tab], options: Options) -> dict[str, object]:
         if any(t.pictures for t in tabs)
         else None,
         "full_after": None if None in full else max(f for f in full if f is not None),
+        "processor_share": sum(os.times()[:2]) / (options.seconds + options.rest),
         "lost": [t.error for t in tabs if t.error is not None],
     }
 

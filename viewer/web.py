@@ -7,6 +7,7 @@ import functools
 import io
 import logging
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -57,6 +58,7 @@ class WebViewer:
     ) -> None:
         self.worker, self.home, self.layers = worker, home, list(layers)
         self.seats: dict[int, Seat] = {}
+        self.spent = 0.0
         self.legends: dict[int, Any] = {}
         self.closing = threading.Event()
         # A picture for somebody who has just gone is nothing to worry about.
@@ -117,8 +119,10 @@ class WebViewer:
         if self.home.view is not None:
             overlay.hide_frustum(self.home.view)
 
-        async def follow(camera: viser.CameraHandle) -> None:
+        async def follow(camera: viser.CameraHandle) -> None:  # in the server's one thread, which reads all messages
             follow_to(camera)
+            spent, self.spent = self.spent, time.thread_time()
+            self.worker.charge(self.spent - spent)
 
         def follow_to(camera: viser.CameraHandle) -> None:
             try:

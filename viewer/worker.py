@@ -16,6 +16,8 @@ from collections.abc import Callable, Generator, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import torch
+
 from render.frame import Renderable
 from viewer.budget import Budget
 from viewer.curves import Curves
@@ -78,7 +80,7 @@ class Worker(Generic[Told]):
         self.errands: deque[Callable[[], None]] = deque()
         self.chores: deque[Callable[[], None]] = deque()
         self.changed = threading.Condition()
-        self.paused, self.single_steps = False, 0
+        self.paused, self.single_steps, self.owed = False, 0, 0.0
         self.closing, self.failure = False, None
         self.step_ends: deque[tuple[float, int]] = deque(maxlen=200)
         self.slices, self.picture_seconds = 0, None
@@ -124,6 +126,11 @@ class Worker(Generic[Told]):
         with self.changed:
             self.chores.append(chore)
             self.changed.notify_all()
+
+    def charge(self, seconds: float) -> None:
+        """A face's own thread used so much processor time: it is paid for as pictures are, spread over the cores."""
+        with self.changed:
+            self.owed += seconds / torch.get_num_threads()
 
     def pause(self) -> None:
         """Pull no more steps."""
@@ -213,6 +220,8 @@ class Worker(Generic[Told]):
         if self.errands:
             return self.errands.popleft()
         now, trains = time.monotonic(), self._trains()
+        self.budget.picture(self.owed, training=trains)
+        self.owed = 0.0
         if self.clients and (not trains or self.budget.allows(urgent=True)):
             oldest = sorted(self.clients.items(), key=lambda item: item[1].served)
             for name, client in oldest:

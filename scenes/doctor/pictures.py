@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_erosion
 
 from render.camera import project_points
 from scenes.doctor.finding import Finding, listed
 from scenes.doctor.poses import SEEN_BY_VIEW
 from scenes.doctor.sample import Sample, counted
 from scenes.scene import Pixels, PointCloud, Scene, View
+from scenes.sharpness import sharpness
 
 BLURRED = 0.1
 """Variance of the Laplacian, relative to the pictures' median, below which a picture seems blurred.
@@ -53,18 +55,15 @@ def check_alpha(sample: Sample) -> list[Finding]:
     return found
 
 
-def sharpness(pixels: Pixels) -> float | None:
-    """Variance of the Laplacian of the grey picture where it counts; None if that is next to nowhere."""
-    grey = pixels.rgb_srgb.float() @ LUMINANCE
-    counts = counted(pixels)
-    laplacian = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
-    inner = counts[1:-1, 1:-1] & counts[:-2, 1:-1] & counts[2:, 1:-1] & counts[1:-1, :-2] & counts[1:-1, 2:]
-    return float(laplacian[inner].var()) if int(inner.sum()) > 100 else None
+def counted_sharpness(pixels: Pixels) -> float | None:
+    """`sharpness` where a picture and its pixels' neighbours count; None if that is next to nowhere."""
+    inner = binary_erosion(counted(pixels).numpy())
+    return sharpness((pixels.rgb_srgb.float() @ LUMINANCE).numpy(), inner) if inner.sum() > 100 else None
 
 
 def check_blur(sample: Sample) -> list[Finding]:
     """Pictures much softer than the others."""
-    values = {view.name: sharpness(pixels) for view, pixels in zip(sample.views, sample.pixels, strict=True)}
+    values = {view.name: counted_sharpness(pixels) for view, pixels in zip(sample.views, sample.pixels, strict=True)}
     measured = {name: value for name, value in values.items() if value is not None}
     if len(measured) < 3:
         return []
