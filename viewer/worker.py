@@ -220,8 +220,9 @@ class Worker(Generic[Told]):
         if self.errands:
             return self.errands.popleft()
         now, trains = time.monotonic(), self._trains()
-        self.budget.picture(self.owed, training=trains)
-        self.owed = 0.0
+        if self.owed:
+            self.budget.picture(self.owed, training=trains)
+            self.owed = 0.0
         if self.clients and (not trains or self.budget.allows(urgent=True)):
             oldest = sorted(self.clients.items(), key=lambda item: item[1].served)
             for name, client in oldest:

@@ -57,7 +57,7 @@ def check_alpha(sample: Sample) -> list[Finding]:
 
 def counted_sharpness(pixels: Pixels) -> float | None:
     """`sharpness` where a picture and its pixels' neighbours count; None if that is next to nowhere."""
-    inner = binary_erosion(counted(pixels).numpy())
+    inner = np.asarray(binary_erosion(counted(pixels).numpy()), dtype=bool)
     return sharpness((pixels.rgb_srgb.float() @ LUMINANCE).numpy(), inner) if inner.sum() > 100 else None
 
 
