@@ -298,7 +298,7 @@ def bench(options: Bench) -> int:
     )
     text, found = parts.run(options.rounds, options.seconds, options.clients, options.crowd_seconds)
     counts = ", ".join(f"{number:,} {name}" for name, number in opened.model.counts().items())
-    publish(options.write, "viewer", f"{machine()}. {scene.name}, {counts}.\n\n{text}", found)
+    publish(options.write, "viewer-cpu", f"{machine()}. {scene.name}, {counts}.\n\n{text}", found)
     return 0
 
 
