@@ -28,6 +28,7 @@ from fields.run import (
     scene_of,
     seed_everything,
 )
+from kernels.native import build_ahead
 from scenes.load import MaskMeaning
 from scenes.scene import Scene
 from scenes.splat_ply import read_splat_ply
@@ -59,6 +60,7 @@ def start(options: TrainOptions[Any]) -> Session:
         refuse_used(options.out)  # before a minute is spent on reading photos
     seed_everything(options.seed, device)
     source = scene_source(options.scene, options.max_size, options.masks)
+    build_ahead()
     scene = open_source(source, options.split)
     steps = options.steps if options.steps is not None else {"cpu": 3_000, "cuda": 30_000}[device]
     model = fields.build(config, scene, seed=options.seed, steps=steps).to(device)

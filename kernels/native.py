@@ -7,6 +7,7 @@ types that every ISA can lower, so choosing AVX-512, AVX2 or the baseline is cho
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import torch
@@ -26,6 +28,7 @@ NO_COMPILER = (
     "No C++ compiler was found, so the slow reference kernels run. Install one with `pip install ziglang`, "
     "or the system's g++ or clang++, and start again."
 )
+_building = threading.Lock()
 HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))
 
 
@@ -91,20 +94,42 @@ def build(source: Path, isa: str | None = None, folder: Path | None = None) -> P
         key.update(file.read_bytes())
     folder = folder or cache_folder()
     target = folder / f"{source.parent.name}-{isa}-{key.hexdigest()[:16]}.so"
-    if target.exists():
-        return target
+    with _building:
+        if not target.exists():
+            compile_to(target, source, [*compiler, *arguments, f"-I{Path(__file__).parent}"])
+    return target
+
+
+def compile_to(target: Path, source: Path, command: list[str]) -> None:
+    """Compile `source` by `command` into a private file beside `target`, and rename it into place."""
+    folder = target.parent
     folder.mkdir(parents=True, exist_ok=True)
     handle, private = tempfile.mkstemp(suffix=".so", dir=folder)
     os.close(handle)
     try:
-        command = [*compiler, *arguments, f"-I{Path(__file__).parent}", str(source), "-o", private]
+        command = [*command, str(source), "-o", private]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode != 0:
             raise RuntimeError(f"compiling {source.name} failed ({' '.join(command)}):\n{result.stderr[-4000:]}")
         os.replace(private, target)
     finally:
         Path(private).unlink(missing_ok=True)
-    return target
+
+
+def build_ahead() -> None:
+    """Begin to compile the kernels that are not in the cache, in the background: while a scene is read, say.
+
+    What fails is told by whoever needs the kernel.
+    """
+
+    def work() -> None:
+        for source in sorted(Path(__file__).parent.glob("*/cpu.cpp")):
+            if source.parent.name == "peak":  # only measures the machine
+                continue
+            with contextlib.suppress(RuntimeError, OSError):
+                build(source)
+
+    threading.Thread(target=work, name="fieldbench-build", daemon=True).start()
 
 
 class NativeLibrary:

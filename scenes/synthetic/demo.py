@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from scenes.synthetic.cloud import sparse_cloud
 from scenes.synthetic.config import DemoConfig, config_of, source_of
 from scenes.synthetic.lightmaps import LightConfig, Lightmaps, bake
 from scenes.synthetic.photo import Photo, photograph
+from scenes.synthetic.processes import on_all_cores
 
 MEMORY_BUDGET = 512 << 20  # bytes of decoded pictures that a scene keeps
 ARRAYS = "scene.npz"
@@ -37,7 +37,7 @@ def demo_scene(
     """The bundled scene, or the variant that `config` describes: photographs with transparent surroundings, on
     white.
 
-    The first call renders (about eight seconds for the default on two cores) and keeps the result in the folder
+    The first call renders (about six seconds for the default on two cores) and keeps the result in the folder
     `cache`, by default the user's; later calls read it. progress: called with (views done, views in all) while
     rendering.
     """
@@ -82,14 +82,17 @@ def _generate(config: DemoConfig, world: World, progress: Callable[[int, int], N
     train, test = cameras(config, world)
     workers = torch.get_num_threads()
     light = bake(world, LightConfig(), workers)
-    photos: list[Photo] = []
-    with ThreadPoolExecutor(workers) as pool:
-        tasks = pool.map(lambda camera: photograph(world, light, camera, config.supersampling), [*train, *test])
-        for taken in tasks:
-            photos.append(taken)
-            if progress:
-                progress(len(photos), len(train) + len(test))
-        files = dict(zip(_names(config), pool.map(_encode, photos), strict=True))
+    views, photos, files = [*train, *test], [], {}
+
+    def take(number: int) -> tuple[Photo, bytes]:
+        taken = photograph(world, light, views[number], config.supersampling)
+        return taken, _encode(taken)
+
+    for name, (taken, png) in zip(_names(config), on_all_cores(take, len(views), workers), strict=True):
+        photos.append(taken)
+        files[name] = png
+        if progress:
+            progress(len(photos), len(views))
     arrays = {"irradiance": light.irradiance, "key_seen": light.key_seen, "first_node": light.first_node}
     if config.points:
         seen = [(camera, taken.rgb_srgb, taken.depth) for camera, taken in zip(train, photos, strict=False)]

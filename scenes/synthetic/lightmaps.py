@@ -7,14 +7,15 @@ sums are the lighting's definition, and all views read the same nodes, so they a
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from scenes.synthetic.arrangement import Surface, World
 from scenes.synthetic.charts import chart, grid_size
 from scenes.synthetic.lights import received, sample_lights
+from scenes.synthetic.processes import on_all_cores
 from scenes.synthetic.shadows import place_nodes, visibility
 from scenes.synthetic.vectors import Vec
 
@@ -46,21 +47,25 @@ class Lightmaps:
 
 
 def bake(world: World, config: LightConfig, workers: int = 2) -> Lightmaps:
-    """Light at all nodes of all surfaces of the world, on `workers` threads (their number changes no bit)."""
+    """Light at all nodes of all surfaces of the world, on `workers` cores (their number changes no bit)."""
     nodes = place_nodes(world, config.spacing)
     lights = sample_lights(world, config.key, config.lamp, config.sky)
     irradiance = np.zeros((3, len(nodes.points)), np.float32)
     key_seen = np.zeros(len(nodes.points), np.float32)
 
-    def light(first: int) -> None:
-        block = slice(first, first + BLOCK)
-        seen = visibility(world, nodes, lights, block)
-        for patch, seen_by_patch in zip(nodes.patches[block], seen, strict=True):
-            irradiance[:, patch] = received(lights, nodes.points[patch], nodes.normals[patch], seen_by_patch.T).T
-            key_seen[patch] = seen_by_patch[: config.key].mean(axis=0)
+    def light(number: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        block = slice(number * BLOCK, (number + 1) * BLOCK)
+        return [
+            (
+                received(lights, nodes.points[patch], nodes.normals[patch], seen_by_patch.T).T,
+                seen_by_patch[: config.key].mean(axis=0),
+            )
+            for patch, seen_by_patch in zip(nodes.patches[block], visibility(world, nodes, lights, block), strict=True)
+        ]
 
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(light, range(0, len(nodes.patches), BLOCK)))
+    lit = chain.from_iterable(on_all_cores(light, -(-len(nodes.patches) // BLOCK), workers))
+    for patch, (light_there, key_there) in zip(nodes.patches, lit, strict=True):
+        irradiance[:, patch], key_seen[patch] = light_there, key_there
     light_at = np.concatenate([irradiance, key_seen[None]])
     for index, surface in enumerate(world.surfaces):
         here = slice(nodes.first_node[index], nodes.first_node[index + 1])
