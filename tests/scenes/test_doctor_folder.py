@@ -150,7 +150,7 @@ def remove_cameras(root: Path) -> None:
         (break_pose, "frame images/view_03.png: the pose contains NaN"),
         (cut_short, "images/view_05.png: the picture cannot be decoded"),
         (crop, "the picture is 40x48 but its intrinsics are for 64x48"),
-        (remove_cameras, "run COLMAP"),
+        (remove_cameras, "fieldbench prepare"),
     ],
 )
 def test_what_a_reader_refuses_is_a_problem_and_pictures_are_still_checked(tmp_path: Path, damage, text: str) -> None:
