@@ -33,8 +33,8 @@ SETTLED = 0.12
 """Seconds without a new request after which somebody counts as not moving."""
 PICTURES_TRAINING, PICTURES_IDLE = 22.0, 30.0
 """Pictures a second for one who moves, while training goes on and else: what the resolution is chosen for."""
-ASIDE_EVERY = 4
-"""Every so many-th slice for people at rest is a chore, or scores a held-out view."""
+ASIDE_EVERY = 2
+"""Every so many-th slice for people at rest is a chore or scores a held-out view, in turns."""
 
 Told = TypeVar("Told", bound=Report)
 Deliver = Callable[[Picture], None]
@@ -244,7 +244,7 @@ class Worker(Generic[Told]):
         view = None if held_out is None else held_out.stale(step or 0)
         self.slices += 1
         if not outdated or self.slices % ASIDE_EVERY == 0:
-            if self.chores:
+            if self.chores and (view is None or self.slices // ASIDE_EVERY % 2 == 0):
                 chore = self.chores.popleft()
                 return lambda: self._charged(chore)
             if held_out is not None and view is not None:
