@@ -27,7 +27,7 @@ from viewer.layers import Frustums, Layer, Points
 from viewer.panels import Panel
 from viewer.seat import Seat, fov_to_see
 from viewer.state import Pick, Picture, Viewpoint
-from viewer.web_layers import Overlay, frustum_path, path, shown_at_first
+from viewer.web_layers import Overlay, frustum_path, path
 from viewer.web_panels import add_panel, plain
 from viewer.worker import Deliver, Worker
 
@@ -189,7 +189,7 @@ class WebViewer:
     def _add_layer(self, layer: Layer) -> list[tuple[Any, Frustums, View]]:
         """Draw a layer for everybody; returns the frustums that wait for their photographs."""
         scene = self.server.scene
-        scene.add_frame(path(layer), show_axes=False, visible=shown_at_first(layer))
+        scene.add_frame(path(layer), show_axes=False, visible=False)
         if isinstance(layer, Points):
             scene.add_point_cloud(f"{path(layer)}/cloud", layer.xyz, layer.rgb_srgb, point_size=layer.size)
             return []

@@ -1,7 +1,7 @@
 """Layers in viser's tree, and which of them one client sees.
 
 Nodes are shared by all clients. A client's own frame of the same name stands in for a shared node, for this client
-alone; so hiding a layer is a frame that is not visible, with the shared cameras below it.
+alone; so showing a layer is a frame that is visible, with the shared cameras below it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from viewer.layers import Frustums, Layer
 
 
 class Overlay:
-    """Which layers a client sees: those it has switched on, none while a comparison covers the picture."""
+    """Which layers a client sees: none at first, for cameras stand in each other's way; none during a comparison."""
 
     def __init__(self, client: viser.ClientHandle, layers: Sequence[Layer]) -> None:
         self.client, self.layers = client, layers
-        self.on = {layer.name: shown_at_first(layer) for layer in layers}
+        self.on = {layer.name: False for layer in layers}
         self.overrides: dict[str, viser.SceneNodeHandle] = {}
         self.covered = False
         self.hidden: viser.SceneNodeHandle | None = None
@@ -58,18 +58,13 @@ class Overlay:
             override = self.overrides.get(layer.name)
             if override is not None:  # kept, since removing it would remove the client's own nodes below
                 override.visible = wanted
-            elif wanted != shown_at_first(layer):
+            elif wanted:
                 self.overrides[layer.name] = self.client.scene.add_frame(path(layer), show_axes=False, visible=wanted)
 
 
 def path(layer: Layer) -> str:
     """A layer's place in viser's tree."""
     return f"/{layer.name}"
-
-
-def shown_at_first(layer: Layer) -> bool:
-    """Cameras are shown; the points of the scene would hide the picture that grew out of them."""
-    return isinstance(layer, Frustums)
 
 
 def frustum_path(layer: Frustums, view: View) -> str:

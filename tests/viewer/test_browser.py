@@ -74,8 +74,6 @@ def page(browser, run):
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.goto(run.url)
     wait_for(lambda: run.worker.clients, "the page never sent its camera")
-    opened.get_by_role("checkbox", name="training cameras").uncheck()
-    opened.get_by_role("checkbox", name="held-out cameras").uncheck()
     yield opened
     assert errors == []
 
