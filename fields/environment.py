@@ -43,7 +43,7 @@ class Extra:
     def advice(self) -> str:
         """The line that installs it."""
         if not self.extra:
-            return f"pip install {self.package}, in the version that goes with torch {torch.__version__}: another replaces it"
+            return f"pip install {self.package}, the version for torch {torch.__version__}: another would replace it"
         return f"in Fieldbench's folder, pip install -e '.[{self.extra}]'"
 
 
