@@ -114,7 +114,9 @@ def run_text(status: Status) -> str:
         lines.append(f"held-out {report.val_psnr:.2f} dB")
     lines.append(", ".join(f"{number:,} {name}" for name, number in report.counts.items()))
     if doing == "training":
-        lines.append(f"pictures take {status.viewing:.0%} of the time")
+        lines.append(f"pictures take {status.viewing:.0%} of the time; {status.clients} looking")
+    if status.picture_seconds is not None:
+        lines.append(f"a full picture takes {1000 * status.picture_seconds:.0f} ms")
     return "\n".join(line for line in lines if line)
 
 

@@ -138,7 +138,7 @@ class Pick:
 @dataclass(frozen=True)
 class Status:
     """The worker at one moment. rate: steps a second of wall time. viewing: share of the last seconds' time that went
-    into pictures. picture_seconds: newest full picture. failure: why training ended early."""
+    into pictures. picture_seconds: that the newest full picture took. failure: why training ended early."""
 
     report: Report | None
     rate: float
@@ -147,5 +147,4 @@ class Status:
     failure: str | None
     clients: int
     viewing: float
-    share: float
     picture_seconds: float | None

@@ -171,7 +171,6 @@ class Worker(Generic[Told]):
                 failure=None if self.failure is None else str(self.failure),
                 clients=len(self.clients),
                 viewing=self.budget.measured(),
-                share=self.share,
                 picture_seconds=self.picture_seconds,
             )
 
