@@ -78,6 +78,7 @@ def test_the_newest_request_of_a_client_wins(started):
 
     model, pictures = Plane(before), []
     worker = started(Worker(model))
+    worker.drafts.add = lambda pixels, seconds: None  # the wait at the gate is no reason to draw coarsely
     worker.ask("a", Request(FRONT), pictures.append)
     entered.wait(10)
     for width in (70, 80, 90):
