@@ -88,8 +88,8 @@ def test_without_a_compiler_the_reference_runs_and_says_how_to_get_one(monkeypat
 
 
 def test_backends_are_named():
-    with pytest.raises(ValueError, match="'gpu'"):
-        choose_backend(torch.zeros(1), "gpu")
+    with pytest.raises(ValueError, match="'tpu'"):
+        choose_backend(torch.zeros(1), "tpu")
     with pytest.raises(ValueError, match="float32"):
         choose_backend(torch.zeros(1).double(), "cpu")
 
