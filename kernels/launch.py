@@ -1,7 +1,7 @@
 """How Triton kernels are launched: on a GPU, or interpreted on CPU tensors where TRITON_INTERPRET=1 is set.
 
 Every launch goes through `launch`, so that `kernels.compile` can record which kernels run in which configuration and
-compile exactly those ahead of time. Beside the `gpu.py` files only this one imports triton.
+compile exactly those ahead of time.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # said aloud, since Triton's own default is about to change
-
 import torch
-import triton
 from torch import Tensor
 
 NAMES = {
@@ -44,6 +41,9 @@ class Launch(NamedTuple):
     num_warps: int
     num_stages: int
 
+
+# Said aloud, since Triton's own default is about to change; read when a kernel is compiled.
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 _recorded: list[Launch] | None = None
 

@@ -30,7 +30,7 @@ class Work(NamedTuple):
     """run(**inputs) is what is timed, forward, and backward if any input in `differentiable`.
 
     plain: the best formulation in torch that we can write of the same (chunked, all threads, no [N, M] tensor that
-    does not fit), called alike, with the same outputs; None only where none exists. items, unit: what throughput counts.
+    does not fit), called alike, with the same outputs; None only where none exists. items, unit: what is counted.
     """
 
     operator: str
