@@ -1,202 +1,157 @@
 """python -m kernels.bench: check every operator against its reference, then time it beside the machine's limits.
 
-One table: milliseconds forward and backward, the fraction of the measured limit that the floor (the bytes that must
-move, the operations that must be done) implies, and for blending the Gaussian-pixel pairs a second. The floors are
-stated beside the operators below. Written as JSON and Markdown to docs/benchmarks/ with `--write`.
+Each operator says in its `work.py` what is timed and the least that any implementation must do (bytes, operations,
+exponentials, random reads, scattered additions). The rates of all these are measured first, on the same machine in the
+same run; the limit of a time is the slowest of them. Beside it stands the best formulation in torch that we could write,
+which must give the same outputs. Written as JSON and Markdown, and with `--peer` other projects' kernels beside ours.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import platform
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
 from torch import Tensor
 
-from kernels import peak
-from kernels.blend import blend
-from kernels.harmonics import harmonics
-from kernels.project import Lens, project
-from kernels.ssim import ssim
-from kernels.tile import TILE, tile
+from kernels.peak import Peak, measure, time_seconds
+from kernels.work import Floor, Work
 
-FORWARD_OPERATIONS, BACKWARD_OPERATIONS = 29, 78
-"""Floating-point operations of one Gaussian-pixel pair that is evaluated, D = 3, counted in cpu.cpp: forward 4 for the
-exponent, 16 for the exponential, 3 for transmittance, 6 for colours; backward the replay's 23 and 55 for gradients."""
+DOCS = Path(__file__).parents[1] / "docs" / "benchmarks"
+Peer = Literal["gsplat", "nerfacc"]
 
 
 @dataclass(frozen=True)
 class Options:
     """Check the kernels, then benchmark."""
 
-    gaussians: int = 50_000
-    """Gaussians in the scene."""
-    width: int = 800
-    """Picture width in pixels."""
-    height: int = 600
-    """Picture height in pixels."""
+    op: tuple[str, ...] = ()
+    """Only these operators; all when left out."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where to measure."""
+    check: bool = True
+    """Run the correctness tests first; figures without them mean nothing."""
+    peer: tuple[Peer, ...] = ()
+    """Other projects' kernels to run on the same inputs, on CUDA; one that is not installed is left out, with a note."""
+    garden: Path | None = None
+    """gsplat's test_garden.npz, the scene of `--peer gsplat`."""
     repeats: int = 15
     """Timed calls; the median counts."""
-    check_first: bool = True
-    """Run the correctness tests before; figures without it mean nothing."""
-    write: Path | None = None
+    write: Path | None = DOCS
     """Folder for the JSON and the Markdown table."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table; times in milliseconds (median of repeats), limit: fraction of the measured limit."""
+class Timing:
+    """Milliseconds (median), the limit in milliseconds and what sets it, and torch's milliseconds if it was timed."""
 
-    operator: str
-    forward_ms: float
-    backward_ms: float | None
-    floor: str
-    forward_limit: float
-    backward_limit: float | None
-    note: str = ""
+    ms: float
+    limit_ms: float
+    bound: str
+    plain_ms: float | None
+
+    def cells(self) -> list[str]:
+        """Time, multiple of the limit, and how many times faster than torch."""
+        ratio = "" if self.plain_ms is None else f"{self.plain_ms / self.ms:.1f}"
+        return [f"{self.ms:.2f}", f"{self.ms / self.limit_ms:.1f} ({self.bound})", ratio]
 
 
 @dataclass(frozen=True)
-class Scene:
-    """The benchmark scene: Gaussians in a box before the camera, seeded; median splat about 5 pixels in radius."""
+class Row:
+    """One piece of work; throughput in millions of `unit` a second, forward."""
 
-    parameters: tuple[Tensor, Tensor, Tensor, Tensor]
-    dc: Tensor
-    rest: Tensor
-    lens: Lens
-    pose: Tensor
-
-
-def make_scene(gaussians: int, width: int, height: int) -> Scene:
-    """`gaussians` random Gaussians seen at width x height, seed 0."""
-    g = torch.Generator().manual_seed(0)
-    means = (torch.rand(gaussians, 3, generator=g) - torch.tensor([0.5, 0.5, -1.0])) * torch.tensor([4.0, 3.0, 3.0])
-    quaternions = torch.randn(gaussians, 4, generator=g)
-    log_scales = 0.5 * torch.randn(gaussians, 3, generator=g) - 4.1
-    logits = torch.randn(gaussians, generator=g)
-    dc = torch.rand(gaussians, 3, generator=g)
-    rest = 0.1 * torch.randn(gaussians, 15, 3, generator=g)
-    lens = Lens(0.875 * width, 0.875 * width, width / 2, height / 2, width, height)
-    return Scene((means, quaternions, log_scales, logits), dc, rest, lens, torch.eye(4))
+    operator: str
+    name: str
+    forward: Timing
+    backward: Timing | None
+    throughput: float
+    unit: str
 
 
-def median_ms(run: Callable[[], object], repeats: int) -> float:
-    """Median time of `repeats` calls after two for warming up."""
-    times = []
-    for i in range(repeats + 2):
-        start = time.perf_counter()
-        run()
-        if i >= 2:
-            times.append(1e3 * (time.perf_counter() - start))
-    return sorted(times)[len(times) // 2]
+def operators() -> list[str]:
+    """Names of the operators that state work to be timed."""
+    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/work.py"))
 
 
-def time_both(function: Callable[..., Tensor], inputs: list[Tensor], repeats: int) -> tuple[float, float]:
-    """Milliseconds forward, and backward with a random incoming gradient."""
-    leaves = [t.detach().clone().requires_grad_(t.is_floating_point()) for t in inputs]
-    output = function(*leaves)
-    incoming = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
-    wanted = [t for t in leaves if t.requires_grad]
-    forward = median_ms(lambda: function(*leaves), repeats)
-    backward = median_ms(
-        lambda: torch.autograd.grad(output, wanted, incoming, retain_graph=True, allow_unused=True), repeats
-    )
-    return forward, backward
+def flat(outputs: Any) -> list[Tensor]:
+    """The floating tensors among outputs."""
+    found = outputs if isinstance(outputs, tuple) else (outputs,)
+    return [t for t in found if isinstance(t, Tensor) and t.is_floating_point()]
 
 
-def bench_blend(scene: Scene, limits: peak.Peak, repeats: int) -> Row:
-    """Blending three channels; the floor is arithmetic."""
-    lens = scene.lens
-    with torch.no_grad():
-        projected = project(*scene.parameters, scene.pose, lens)
-        colours = harmonics(scene.dc, scene.rest, scene.parameters[0], 3)
-    tiles = tile(projected, lens.width, lens.height)
+class Trial:
+    """One way to do a piece of work (the operator, or torch), ready to be timed forward and backward."""
 
-    def run(centres: Tensor, factors: Tensor, opacities: Tensor, features: Tensor, background: Tensor) -> Tensor:
-        splats = projected._replace(centres=centres, factors=factors, opacities=opacities)
-        return blend(splats, features, tiles, lens.width, lens.height, background).image
+    def __init__(self, work: Work, function: Any) -> None:
+        self.leaves = {k: v.detach().clone().requires_grad_(k in work.differentiable) for k, v in work.inputs.items()}
+        self.function, self.wanted = function, [self.leaves[k] for k in work.differentiable]
 
-    inputs = [projected.centres, projected.factors, projected.opacities, colours, torch.zeros(3)]
-    forward, backward = time_both(run, inputs, repeats)
-    pairs = len(tiles.gaussians) * TILE * TILE
-    note = (
-        f"{len(tiles.gaussians)} instances, {pairs / (lens.width * lens.height):.0f} pairs a pixel, "
-        f"{pairs / forward / 1e6:.2f} G pairs/s forward, {pairs / backward / 1e6:.2f} G pairs/s backward"
-    )
-    return Row(
-        "blend",
-        forward,
-        backward,
-        f"{FORWARD_OPERATIONS} and {BACKWARD_OPERATIONS} operations a pair",
-        pairs * FORWARD_OPERATIONS / (forward * 1e-3) / limits.flops,
-        pairs * BACKWARD_OPERATIONS / (backward * 1e-3) / limits.flops,
-        note,
-    )
+    def forward(self) -> list[Tensor]:
+        """Run; as in training, the graph is built where something is differentiable."""
+        return flat(self.function(**self.leaves))
+
+    def prepare_backward(self) -> None:
+        """Keep one graph with random incoming gradients."""
+        self.outputs = [o for o in self.forward() if o.requires_grad]
+        generator = torch.Generator().manual_seed(1)
+        self.incoming = [torch.randn(o.shape, generator=generator).to(o) for o in self.outputs]
+
+    def backward(self) -> tuple[Tensor, ...]:
+        """All gradients."""
+        return torch.autograd.grad(self.outputs, self.wanted, self.incoming, retain_graph=True, allow_unused=True)
 
 
-def bytes_row(
-    name: str, times: tuple[float, float | None], bytes_moved: tuple[float, float], limits: peak.Peak, unit: str
-) -> Row:
-    """A row whose floor is memory traffic."""
-    forward, backward = times
-    return Row(
-        name,
-        forward,
-        backward,
-        f"{bytes_moved[0] / 1e6:.1f} and {bytes_moved[1] / 1e6:.1f} MB {unit}".strip(),
-        bytes_moved[0] / (forward * 1e-3) / limits.bytes,
-        None if backward is None else bytes_moved[1] / (backward * 1e-3) / limits.bytes,
-    )
+def assert_agree(work: Work, ours: Any, theirs: Any, what: str) -> None:
+    """Both ways must give the same: the error's norm stays below a thousandth of the value's."""
+    for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        if a is None or b is None:
+            continue
+        error, size = float((a.double() - b.double()).norm()), float(b.double().norm())
+        if not error <= 1e-3 * size + 1e-12:
+            raise SystemExit(f"{work.operator} {work.name}: {what} {i} differs from torch's by {error / size:.1e}")
 
 
-def bench(gaussians: int, width: int, height: int, repeats: int) -> tuple[list[Row], peak.Peak]:
-    """All rows for one scene size."""
-    limits = peak.measure()
-    scene, n = make_scene(gaussians, width, height), gaussians
-    projecting = time_both(
-        lambda m, q, s, o: torch.cat(
-            [t.reshape(n, -1) for t in project(m, q, s, o, scene.pose, scene.lens)[:4]], dim=1
-        ),
-        list(scene.parameters),
-        repeats,
-    )
-    shading = time_both(
-        lambda dc, rest, d: harmonics(dc, rest, d, 3), [scene.dc, scene.rest, scene.parameters[0]], repeats
-    )
-    with torch.no_grad():
-        projected = project(*scene.parameters, scene.pose, scene.lens)
-    instances = len(tile(projected, width, height).gaussians)
-    tiling = median_ms(lambda: tile(projected, width, height), repeats)
-    image, target = (torch.rand(height, width, 3, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
-    comparing = time_both(lambda a: ssim(a, target), [image], repeats)
-    pixels = width * height * 12
-    rows = [
-        bytes_row("project", projecting, (n * 84, n * 132), limits, "(with concatenated outputs)"),
-        bytes_row("harmonics", shading, (n * 216, n * 420), limits, ""),
-        bytes_row("tile", (tiling, None), (n * 32 + instances * 8, 0), limits, ""),
-        bench_blend(scene, limits, repeats),
-        bytes_row("ssim", comparing, (pixels * 6, pixels * 6), limits, ""),
-    ]
-    return rows, limits
+def time_work(work: Work, peak: Peak, device: torch.device, repeats: int) -> Row:
+    """Check one piece of work against torch's formulation and time both."""
+    ours = Trial(work, work.run)
+    theirs = None if work.plain is None else Trial(work, work.plain)
+    if theirs is not None:
+        assert_agree(work, ours.forward(), theirs.forward(), "output")
+
+    def timing(name: str, floor: Floor) -> Timing:
+        seconds, bound = peak.seconds(floor)
+        ms = 1e3 * time_seconds(getattr(ours, name), device, repeats)
+        plain = None if theirs is None else 1e3 * time_seconds(getattr(theirs, name), device, max(repeats // 3, 3), 1)
+        return Timing(ms, 1e3 * seconds, bound, plain)
+
+    forward = timing("forward", work.forward)
+    backward = None
+    if work.backward is not None:
+        ours.prepare_backward()
+        if theirs is not None:
+            theirs.prepare_backward()
+            assert_agree(work, ours.backward(), theirs.backward(), "gradient")
+        backward = timing("backward", work.backward)
+    return Row(work.operator, work.name, forward, backward, 1e-3 * work.items / forward.ms, work.unit)
 
 
-def check() -> int:
+def check(names: list[str]) -> int:
     """Run the operators' own tests over all shared cases; the exit code is pytest's."""
-    tests = Path(__file__).parents[1] / "tests" / "kernels"
-    return subprocess.run([sys.executable, "-m", "pytest", "-q", str(tests)], check=False).returncode
+    folder = Path(__file__).parents[1] / "tests" / "kernels"
+    return subprocess.run([sys.executable, "-m", "pytest", "-q", str(folder)], check=False).returncode
 
 
-def check_if_asked(options: Options) -> None:
+def check_if_asked(asked: bool) -> None:
     """Run the check unless told not to; SystemExit when it fails, since figures without it mean nothing."""
-    if options.check_first and check() != 0:
+    if asked and check(operators()) != 0:
         raise SystemExit("the check failed: no figures")
 
 
@@ -209,16 +164,8 @@ def publish(folder: Path | None, name: str, table: str, found: Mapping[str, Any]
         (folder / f"{name}.json").write_text(json.dumps({"machine": machine(), **found}, indent=1))
 
 
-def main(options: Options) -> None:
-    """Check, then benchmark every operator."""
-    check_if_asked(options)
-    rows, limits = bench(options.gaussians, options.width, options.height, options.repeats)
-    table = markdown(rows, limits, options.gaussians, options.width, options.height)
-    publish(options.write, "kernels-cpu", table, {"limits": limits._asdict(), "rows": [asdict(row) for row in rows]})
-
-
-def machine() -> str:
-    """Processor, threads and torch version, in words."""
+def machine(device: str = "cpu") -> str:
+    """Processor or GPU, threads, versions and commit, in words."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -227,26 +174,61 @@ def machine() -> str:
         ]
         model = names[0] if names else model
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{model}, {capability}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    words = f"{model}, {capability}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    if device == "cuda":
+        import triton
+
+        words = f"{torch.cuda.get_device_name()}, triton {triton.__version__}, {words}"
+    return words
 
 
-def markdown(rows: list[Row], limits: peak.Peak, gaussians: int, width: int, height: int) -> str:
-    """The table with a line on the machine above it."""
+def commit() -> str:
+    """The commit that was measured, with a plus sign where files were changed; empty outside a clone."""
+    folder = Path(__file__).parents[1]
+    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return found.stdout.strip()
+
+
+def markdown(rows: list[Row], peak: Peak, device: str) -> str:
+    """The table, with the machine and its measured limits above it."""
+    limits = (
+        f"{peak.bytes / 1e9:.0f} GB/s copied, {peak.flops / 1e9:.0f} Gflop/s in multiply-adds, "
+        f"{peak.tensor_flops / 1e9:.0f} in matrix products, {peak.exps / 1e9:.1f} G exponentials/s, "
+        f"{peak.gathers / 1e9:.2f} G random reads/s, {peak.atomics / 1e9:.2f} G scattered additions/s"
+    )
     lines = [
-        f"{machine()}. Limits measured in this run: {limits.flops / 1e9:.0f} Gflop/s, {limits.bytes / 1e9:.1f} GB/s.",
-        f"{gaussians} Gaussians, {width}x{height}, medians.",
+        f"{machine(device)}; commit {commit()}. Limits measured in this run: {limits}.",
+        "Medians in milliseconds; x limit: how many times the limit (and what sets it); x torch: how many times faster "
+        "than the best formulation in torch, which gave the same outputs and gradients.",
         "",
-        "| operator | forward ms | of limit | backward ms | of limit | floor | |",
-        "|---|---|---|---|---|---|---|",
+        "| operator | work | forward | x limit | x torch | backward | x limit | x torch | throughput |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        backward = "" if row.backward_ms is None else f"{row.backward_ms:.1f}"
-        share = "" if row.backward_limit is None else f"{row.backward_limit:.0%}"
-        lines.append(
-            f"| {row.operator} | {row.forward_ms:.1f} | {row.forward_limit:.0%} | {backward} | {share} "
-            f"| {row.floor} | {row.note} |"
-        )
+        backward = ["", "", ""] if row.backward is None else row.backward.cells()
+        cells = [row.operator, row.name, *row.forward.cells(), *backward, f"{row.throughput:.1f} M {row.unit}/s"]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def main(options: Options) -> None:
+    """Check, measure the limits, then time every operator and the peers."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("--device cuda: torch finds no CUDA device here; use --device cpu")
+    check_if_asked(options.check)
+    device = torch.device(options.device)
+    peak = measure(device)
+    rows = []
+    for name in options.op or operators():
+        if not (Path(__file__).parent / name / "work.py").exists():
+            raise SystemExit(f"--op {name}: no such operator; there are {', '.join(operators())}")
+        for work in importlib.import_module(f"kernels.{name}.work").works(device):
+            rows.append(time_work(work, peak, device, options.repeats))
+            print(" | ".join([name, work.name, *rows[-1].forward.cells()]), file=sys.stderr)
+    table = markdown(rows, peak, options.device)
+    found = {"commit": commit(), "limits": peak._asdict(), "rows": [asdict(row) for row in rows]}
+    publish(options.write, f"kernels-{options.device}", table, found)
 
 
 if __name__ == "__main__":
