@@ -1,9 +1,9 @@
 """python -m kernels.bench: check every operator against its reference, then time it beside the machine's limits.
 
 Each operator says in its `work.py` what is timed and the least that any implementation must do (bytes, operations,
-exponentials, random reads, scattered additions). The rates of all these are measured first, on the same machine in the
-same run; the limit of a time is the slowest of them. Beside it stands the best formulation in torch that we could write,
-which must give the same outputs. Written as JSON and Markdown, and with `--peer` other projects' kernels beside ours.
+exponentials, random reads, scattered additions). The rates of all these are measured first, on the same machine in
+the same run; the limit of a time is the slowest of them. Beside it stands the best formulation in torch that we could
+write, which must give the same outputs. Written as JSON and Markdown, with `--peer` other projects' kernels beside ours.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Options:
     check: bool = True
     """Run the correctness tests first; figures without them mean nothing."""
     peer: tuple[Peer, ...] = ()
-    """Other projects' kernels to run on the same inputs, on CUDA; one that is not installed is left out, with a note."""
+    """Other projects' kernels to run on the same inputs; one that is not installed is left out, with a note."""
     garden: Path | None = None
     """gsplat's test_garden.npz, the scene of `--peer gsplat`."""
     repeats: int = 15
