@@ -3,7 +3,7 @@
 Each operator says in its `work.py` what is timed and the least that any implementation must do (bytes, operations,
 exponentials, random reads, scattered additions). The rates of all these are measured first, on the same machine in
 the same run; the limit of a time is the slowest of them. Beside it stands the best formulation in torch that we could
-write, which must give the same outputs. Written as JSON and Markdown, with `--peer` other projects' kernels beside ours.
+write, which must give the same outputs. Written as JSON and Markdown; `--peer` adds other projects' kernels.
 """
 
 from __future__ import annotations

@@ -169,8 +169,8 @@ def markdown(rows: list[Comparison]) -> str:
     """A table, with a note where gsplat is missing."""
     lines = [
         "",
-        "Compositing gsplat's test_garden, 1920 wide, milliseconds forward + backward; times: how many times faster than "
-        "gsplat in the same run.",
+        "Compositing gsplat's test_garden, 1920 wide, milliseconds forward + backward; times: how many times faster "
+        "than gsplat in the same run.",
         "",
         "| camera | channels | pairs a pixel | ours | gsplat | times | pictures agree to |",
         "|---|---|---|---|---|---|---|",

@@ -1,7 +1,7 @@
 """python -m tests.mutants: plant small faults in the kernels, one at a time, and show that the tests catch every one.
 
-Each fault is a change of text in one file of a copy of the source. The tests named beside it must pass without it and fail with it
-(a crash or a hang counts as caught); a fault that survives means that a test is missing, and the exit code is 1.
+Each fault is a change of text in one file of a copy of the source. The tests named beside it must pass without it and
+fail with it (a crash or a hang counts as caught); a fault that survives means that a test is missing: exit code 1.
 """
 
 from __future__ import annotations
