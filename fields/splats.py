@@ -153,7 +153,7 @@ class Splats(nn.Module):
         cloud = self.cloud()
         if degree == 0:  # the higher coefficients then have no gradient at all, and the optimiser skips them
             cloud = replace(cloud, rest=self.rest.detach())
-        self._absolute = torch.zeros(len(cloud), 2) if self.config.absolute_gradients else None
+        self._absolute = torch.zeros_like(cloud.means[:, :2]) if self.config.absolute_gradients else None
         drawn = rasterize(
             cloud,
             batch.view.camera,
@@ -258,7 +258,7 @@ class Splats(nn.Module):
                 f"step {step}: densification removed the last Gaussian; lower prune_opacity ({config.prune_opacity}), "
                 f"raise prune_scale ({config.prune_scale}) or check that the poses fit the photos"
             )
-        self.gradient_sum, self.views_seen = torch.zeros(rows), torch.zeros(rows)
+        self._forget_statistics(rows)
         return edit
 
     def _collect(self, last: Rasterized) -> None:
@@ -267,8 +267,11 @@ class Splats(nn.Module):
         if gradient is None:
             return
         height, width, _ = last.rgb.shape
-        self.gradient_sum += (gradient * torch.tensor([width / 2, height / 2])).norm(dim=1)
+        self.gradient_sum += (gradient * gradient.new_tensor([width / 2, height / 2])).norm(dim=1)
         self.views_seen += last.projected.extents[:, 0] > 0
+
+    def _forget_statistics(self, rows: int) -> None:
+        self.gradient_sum, self.views_seen = (self.means.new_zeros(rows) for _ in range(2))
 
     def _mcmc(self, step: int, generator: torch.Generator) -> RowEdit | None:
         config = self.config
@@ -279,7 +282,7 @@ class Splats(nn.Module):
         growth = (1 + config.mcmc_growth) ** (PUBLISHED_STEPS / self.steps) - 1
         edit = densify.relocate_and_grow(self._rows(), growth=growth, budget=config.max_gaussians, generator=generator)
         if edit is not None:
-            self.gradient_sum, self.views_seen = torch.zeros(len(edit.source)), torch.zeros(len(edit.source))
+            self._forget_statistics(len(edit.source))
         return edit
 
     def _diffuse(self, step: int, generator: torch.Generator) -> None:
@@ -289,7 +292,7 @@ class Splats(nn.Module):
         gate = torch.sigmoid(-100 * (opacity - densify.DEAD_OPACITY)) * rate
         rotations = rotation_matrices(torch.nn.functional.normalize(self.quaternions, dim=1))
         root = rotations * self.log_scales.exp()[:, None, :]
-        noise = torch.randn(self.means.shape, generator=generator)[..., None]
+        noise = torch.randn(self.means.shape, generator=generator).to(self.means)[..., None]
         self.means.data += gate[:, None] * (root @ (root.transpose(1, 2) @ noise))[..., 0]
 
     def export(self, path: Path, world_from_input: Tensor) -> str:
