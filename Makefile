@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint kernels format clean
 
 # With HEADLESS=1: train and score without a viewer. Else the viewer stays open after training, until Ctrl-C.
 demo: .venv/core-installed
@@ -22,6 +22,11 @@ lint: .venv/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+# Every Triton kernel compiled for four generations of GPU, and faults planted in the kernels that the tests must catch.
+kernels: .venv/dev-installed
+	$(BIN)/python -m kernels.compile
+	$(BIN)/python -m tests.mutants
 
 format: .venv/dev-installed
 	$(BIN)/ruff check --fix .
