@@ -109,9 +109,10 @@ def compile_one(launch: dict[str, Any], arch: int) -> Resources:
     options = {"num_warps": launch["num_warps"], "num_stages": launch["num_stages"]}
     compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
     registers, stack = resource_usage(compiled.asm["cubin"])
-    words = " ".join(f"{k}={v}" for k, v in constants.items() if v is not None)
+    absent = [f"no {name}" for name, value in constants.items() if value is None]
+    given = [f"{name}={value}" for name, value in constants.items() if value is not None]
+    words = ", ".join([*given, *absent, f"warps={launch['num_warps']}"])
     operator = launch["module"].split(".")[1]
-    words = f"{words} warps={launch['num_warps']}"
     return Resources(operator, launch["kernel"], words, arch, registers, stack, compiled.metadata.shared)
 
 
