@@ -4,6 +4,8 @@
 // The order is level by level over all points, so that a level's rows stay in cache; per-point rows are therefore kept
 // level-major, and transposed from and to the [P, levels * F] of the outside. What is special about a point (outside,
 // NaN, past the end) is dealt with there, and the levels know only points of the unit cube.
+#include <memory>
+
 #include "parallel.h"
 #include "simd.h"
 
@@ -20,42 +22,52 @@ template <> struct RowOf<1> { typedef float Type; };
 template <class T> INLINE T read(const float* p) { T v; std::memcpy(&v, p, sizeof v); return v; }
 template <class T> INLINE void write(float* p, T v) { std::memcpy(p, &v, sizeof v); }
 
-int64_t padded(int64_t points) { return (points + LANES - 1) / LANES * LANES; }
-
-// Coordinates by axis, [dims][padded points]: clamped to the unit cube, 0 where a point has a NaN or is past the end.
-std::vector<float> positions(const float* x, int64_t points, int64_t dims, int64_t threads) {
-    const int64_t n = padded(points);
-    std::vector<float> found(dims * n);
-    parallel_for(points, BLOCK, threads, [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin; p < end; ++p) {
-            const float* row = x + p * dims;
-            float total = 0;
-            for (int64_t k = 0; k < dims; ++k) total += std::isnan(row[k]) ? row[k] : 0.0f;
-            for (int64_t k = 0; k < dims; ++k) found[k * n + p] = total == total ? std::min(std::max(row[k], 0.0f), 1.0f) : 0.0f;
-        }
-    });
-    return found;
-}
-
 bool has_nan(const float* row, int64_t dims) {
     bool found = false;
     for (int64_t k = 0; k < dims; ++k) found |= row[k] != row[k];
     return found;
 }
 
+// Points that are dealt with together. Their number bounds the scratch, which is reused: fresh pages cost more than
+// what is done with them.
+constexpr int64_t SCRATCH = 1 << 22;  // floats
+typedef std::unique_ptr<float[]> Buffer;
+
+struct Batch {
+    const float* x;  // [points, dims]
+    int64_t points, dims;
+    const Level* levels;
+    int64_t count, threads;
+    int64_t n;         // points, rounded up to whole vectors
+    Buffer positions;  // [dims][n], clamped to the unit cube; 0 where a point has a NaN or is past the end
+
+    Batch(const float* x, int64_t points, int64_t dims, const Level* levels, int64_t count, int64_t threads)
+        : x(x), points(points), dims(dims), levels(levels), count(count), threads(threads),
+          n((points + LANES - 1) / LANES * LANES), positions(new float[dims * n]) {
+        parallel_for(n, BLOCK, threads, [&](int64_t begin, int64_t end) {
+            for (int64_t p = begin; p < end; ++p) {
+                const bool there = valid(p);
+                for (int64_t k = 0; k < dims; ++k)
+                    positions[k * n + p] = there ? std::min(std::max(x[p * dims + k], 0.0f), 1.0f) : 0.0f;
+            }
+        });
+    }
+    bool valid(int64_t p) const { return p < points && !has_nan(x + p * dims, dims); }
+};
+
 // The cells of sixteen points: the row of each corner (bit k of its number: the upper node of axis k), and how far the
 // point is from the lower to the upper node of each axis.
 template <int D> struct Cells { Words rows[1 << D]; Floats fraction[D]; };
 
 template <int D>
-INLINE Cells<D> locate(const Level& level, const float* x, int64_t n, int64_t point) {
+INLINE Cells<D> locate(const Batch& batch, const Level& level, int64_t point) {
     constexpr uint32_t PRIMES[3] = {1u, 2654435761u, 805459861u};
     Cells<D> cells;
     Words rows[1 << D] = {};
     uint32_t stride = 1;
     for (int k = 0; k < D; ++k) {
         const int last = static_cast<int>(level.resolution[k]) - 1;
-        const Floats position = load(x + level.axes[k] * n + point) * static_cast<float>(last);
+        const Floats position = load(batch.positions.get() + level.axes[k] * batch.n + point) * static_cast<float>(last);
         Ints node = __builtin_convertvector(position, Ints);
         node = node < last ? node : node * 0 + (last - 1);
         cells.fraction[k] = position - __builtin_convertvector(node, Floats);
@@ -139,29 +151,10 @@ INLINE void interpolate(const Cells<D>& cells, const float* table, float* out) {
     }
 }
 
-// Products of the corners' rows with the gradients `g` [LANES][F] of the features.
-template <int D, int F>
-INLINE void corner_products(const Cells<D>& cells, const float* table, const float* g, Floats* products) {
-    constexpr int CORNERS = 1 << D;
-    if constexpr (F == 1) {
-        for (int c = 0; c < CORNERS; ++c) products[c] = load(g) * gather(table, cells.rows[c]);
-    } else {
-        float lanes[CORNERS][LANES];
-        for (int l = 0; l < LANES; ++l)
-            for (int c = 0; c < CORNERS; ++c) {
-                const float* row = table + int64_t(cells.rows[c][l]) * F;
-                float total = 0;
-                for (int f = 0; f < F; ++f) total += row[f] * g[l * F + f];
-                lanes[c][l] = total;
-            }
-        for (int c = 0; c < CORNERS; ++c) products[c] = load(lanes[c]);
-    }
-}
-
 // Derivatives by the fractions of what interpolates `values` at the corners: one axis after the other is collapsed.
-template <int D>
-INLINE void slopes(Floats* values, const Floats* fraction, Floats* found) {
-    Floats slope[D][1 << D];
+template <int D, class Value, class Fraction>
+INLINE void slopes(Value* values, const Fraction* fraction, Value* found) {
+    Value slope[D][1 << D];
     for (int k = 0, n = 1 << (D - 1); k < D; ++k, n /= 2)
         for (int c = 0; c < n; ++c) {
             for (int j = 0; j < k; ++j) slope[j][c] = slope[j][2 * c] + fraction[k] * (slope[j][2 * c + 1] - slope[j][2 * c]);
@@ -171,122 +164,184 @@ INLINE void slopes(Floats* values, const Floats* fraction, Floats* found) {
     for (int k = 0; k < D; ++k) found[k] = slope[k][0];
 }
 
-// Adds the gradients g [n][F] of the features to rows [begin, begin + count) of a level, in the order of the points.
+// The pairs of lanes added up: sixteen sums of two features.
+INLINE Floats add_pairs(Pairs v) {
+    const Ints even = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
+    return __builtin_shuffle(v.low, v.high, even) + __builtin_shuffle(v.low, v.high, even + 1);
+}
+
+template <int F>
+INLINE float dot(const float* a, const float* b) {
+    float products[F];
+    for (int f = 0; f < F; ++f) products[f] = a[f] * b[f];
+    for (int width = F / 2; width > 0; width /= 2)
+        for (int f = 0; f < width; ++f) products[f] += products[f + width];
+    return products[0];
+}
+
+// Gradients by the fractions, of features with gradients `g` [LANES][F].
 template <int D, int F>
-void scatter(const Level& level, const float* x, int64_t n, const float* g, uint32_t begin, uint32_t count, float* g_table) {
+INLINE void fraction_gradients(const Cells<D>& cells, const float* table, const float* g, Floats* found) {
+    constexpr int CORNERS = 1 << D;
+    if constexpr (F <= 2) {
+        Floats products[CORNERS];
+        for (int c = 0; c < CORNERS; ++c) {
+            if constexpr (F == 1) {
+                products[c] = load(g) * gather(table, cells.rows[c]);
+            } else {
+                const Pairs row = gather_pairs(table, cells.rows[c]);
+                products[c] = add_pairs({row.low * load(g), row.high * load(g + LANES)});
+            }
+        }
+        slopes<D>(products, cells.fraction, found);
+    } else {
+        using Row = typename RowOf<F>::Type;
+        float lanes[D][LANES];
+        for (int l = 0; l < LANES; ++l) {
+            Row values[CORNERS], slope[D];
+            float fraction[D];
+            for (int c = 0; c < CORNERS; ++c) values[c] = read<Row>(table + int64_t(cells.rows[c][l]) * F);
+            for (int k = 0; k < D; ++k) fraction[k] = cells.fraction[k][l];
+            slopes<D>(values, fraction, slope);
+            for (int k = 0; k < D; ++k) lanes[k][l] = dot<F>(reinterpret_cast<const float*>(slope + k), g + l * F);
+        }
+        for (int k = 0; k < D; ++k) found[k] = load(lanes[k]);
+    }
+}
+
+template <int D, int F>
+void forward(const Batch& batch, const float* table, float* out) {
+    const int64_t n = batch.n, blocks = (n + BLOCK - 1) / BLOCK;
+    Buffer found(new float[batch.count * n * F]);
+    parallel_for_numbered(batch.count * blocks, batch.threads, [&](int64_t item, int64_t) {
+        const Level& level = batch.levels[item / blocks];
+        const int64_t begin = item % blocks * BLOCK, end = std::min(n, begin + BLOCK);
+        for (int64_t i = begin; i < end; i += LANES)
+            interpolate<D, F>(locate<D>(batch, level, i), table + level.offset * F, found.get() + (item / blocks * n + i) * F);
+    });
+    parallel_for(batch.points, 256, batch.threads, [&](int64_t begin, int64_t end) {
+        for (int64_t p = begin; p < end; ++p) {
+            float* row = out + p * batch.count * F;
+            for (int64_t l = 0; l < batch.count; ++l) std::memcpy(row + l * F, found.get() + (l * n + p) * F, F * sizeof(float));
+            if (!batch.valid(p)) std::fill_n(row, batch.count * F, NAN);
+        }
+    });
+}
+
+// Gradients of the features, [levels][n][F]: 0 for the points that are not valid.
+template <int F>
+Buffer level_major(const Batch& batch, const float* g_out) {
+    Buffer found(new float[batch.count * batch.n * F]);
+    parallel_for(batch.n, 256, batch.threads, [&](int64_t begin, int64_t end) {
+        for (int64_t p = begin; p < end; ++p) {
+            static const float none[F] = {};
+            const bool valid = batch.valid(p);
+            const float* row = valid ? g_out + p * batch.count * F : none;
+            for (int64_t l = 0; l < batch.count; ++l)
+                std::memcpy(found.get() + (l * batch.n + p) * F, row + (valid ? l * F : 0), F * sizeof(float));
+        }
+    });
+    return found;
+}
+
+// Adds the gradients g [n][F] of the features to the rows [begin, end) of a level, in the order of the points.
+template <int D, int F>
+void scatter(const Batch& batch, const Level& level, const float* g, int64_t begin, int64_t end, float* g_table) {
     using Row = typename RowOf<F>::Type;
-    for (int64_t i = 0; i < n; i += LANES) {
-        const Cells<D> cells = locate<D>(level, x, n, i);
+    const uint32_t first = static_cast<uint32_t>(begin), count = static_cast<uint32_t>(end - begin);
+    float* rows = g_table + (level.offset + begin) * F;
+    for (int64_t i = 0; i < batch.n; i += LANES) {
+        const Cells<D> cells = locate<D>(batch, level, i);
         Floats weights[1 << D];
         corner_weights<D>(cells.fraction, weights);
         for (int l = 0; l < LANES; ++l) {
             const Row gradient = read<Row>(g + (i + l) * F);
             for (int c = 0; c < 1 << D; ++c) {
-                const uint32_t row = cells.rows[c][l] - begin;
+                const uint32_t row = cells.rows[c][l] - first;
                 if (row >= count) continue;
-                float* target = g_table + int64_t(row) * F;
+                float* target = rows + int64_t(row) * F;
                 write(target, read<Row>(target) + weights[c][l] * gradient);
             }
         }
     }
 }
 
-// Gradients of the features, level-major and 0 where there are none: NaN points, and those past the end.
-std::vector<float> gradients(const float* x, const float* g_out, int64_t points, int64_t dims, int64_t levels, int64_t F,
-                             int64_t threads) {
-    const int64_t n = padded(points);
-    std::vector<float> found(levels * n * F);
-    parallel_for(points, 64, threads, [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin; p < end; ++p) {
-            if (has_nan(x + p * dims, dims)) continue;
-            for (int64_t l = 0; l < levels; ++l) std::copy_n(g_out + (p * levels + l) * F, F, found.data() + (l * n + p) * F);
-        }
+template <int D, int F>
+void backward_table(const Batch& batch, const float* g, float* g_table) {
+    // Each row is summed in the order of the points whatever the slabs are, so their number may follow the threads'.
+    const int64_t slabs = batch.threads == 1 ? 1 : (2 * batch.threads + batch.count - 1) / batch.count;
+    parallel_for_numbered(batch.count * slabs, batch.threads, [&](int64_t item, int64_t) {
+        const int64_t l = item / slabs, slab = item % slabs;
+        const Level& level = batch.levels[l];
+        scatter<D, F>(batch, level, g + l * batch.n * F, level.entries * slab / slabs, level.entries * (slab + 1) / slabs, g_table);
     });
-    return found;
 }
 
-// Runs body<D, F>.
+template <int D, int F>
+void backward_x(const Batch& batch, const float* table, const float* g, float* g_x) {
+    const int64_t n = batch.n, dims = batch.dims;
+    Buffer sums(new float[dims * n]);
+    std::fill_n(sums.get(), dims * n, 0.0f);
+    for (int64_t l = 0; l < batch.count; ++l)
+        parallel_for(n, BLOCK, batch.threads, [&](int64_t begin, int64_t end) {
+            const Level& level = batch.levels[l];
+            for (int64_t i = begin; i < end; i += LANES) {
+                const Cells<D> cells = locate<D>(batch, level, i);
+                Floats slope[D];
+                fraction_gradients<D, F>(cells, table + level.offset * F, g + (l * n + i) * F, slope);
+                for (int k = 0; k < D; ++k) {
+                    float* target = sums.get() + level.axes[k] * n + i;
+                    store(target, load(target) + slope[k] * static_cast<float>(level.resolution[k] - 1));
+                }
+            }
+        });
+    for (int64_t p = 0; p < batch.points; ++p)
+        for (int64_t k = 0; k < dims; ++k) {
+            const float at = batch.x[p * dims + k];
+            g_x[p * dims + k] = at >= 0.0f && at <= 1.0f ? sums[k * n + p] : 0.0f;
+        }
+}
+
+// Runs body(D, F, first point, points) for each batch.
 template <class Body>
-void for_sizes(int64_t axes, int64_t F, const Body& body) {
+void for_batches(int64_t points, int64_t axes, int64_t count, int64_t F, const Body& body) {
+    const int64_t most = std::max<int64_t>(BLOCK, SCRATCH / (count * F) / BLOCK * BLOCK);
     auto with_axes = [&](auto d) {
-        if (F == 1) body(d, std::integral_constant<int, 1>{});
-        else if (F == 2) body(d, std::integral_constant<int, 2>{});
-        else if (F == 4) body(d, std::integral_constant<int, 4>{});
-        else if (F == 8) body(d, std::integral_constant<int, 8>{});
-        else body(d, std::integral_constant<int, 16>{});
+        auto with_features = [&](auto f) {
+            for (int64_t p = 0; p < points; p += most) body(d, f, p, std::min(most, points - p));
+        };
+        if (F == 1) with_features(std::integral_constant<int, 1>{});
+        else if (F == 2) with_features(std::integral_constant<int, 2>{});
+        else if (F == 4) with_features(std::integral_constant<int, 4>{});
+        else if (F == 8) with_features(std::integral_constant<int, 8>{});
+        else with_features(std::integral_constant<int, 16>{});
     };
     axes == 2 ? with_axes(std::integral_constant<int, 2>{}) : with_axes(std::integral_constant<int, 3>{});
 }
 
 }  // namespace
 
-// x: [points, dims]. table: [rows, F]. levels: [count, 9], each with `axes` axes. out: [points, count * F].
+// x: [points, dims]. table: [rows, F]. levels: [count], each with `axes` axes. out: [points, count * F].
 extern "C" int64_t grid_forward(const float* x, const float* table, const Level* levels, int64_t points, int64_t dims,
                                 int64_t axes, int64_t count, int64_t F, float* out, int64_t threads) {
-    const int64_t n = padded(points), blocks = (n + BLOCK - 1) / BLOCK;
-    const auto position = positions(x, points, dims, threads);
-    std::vector<float> found(count * n * F);
-    for_sizes(axes, F, [&](auto d, auto f) {
-        parallel_for_numbered(count * blocks, threads, [&](int64_t item, int64_t) {
-            const Level& level = levels[item / blocks];
-            const float* rows = table + level.offset * F;
-            const int64_t begin = item % blocks * BLOCK, end = std::min(n, begin + BLOCK);
-            for (int64_t i = begin; i < end; i += LANES)
-                interpolate<d(), f()>(locate<d()>(level, position.data(), n, i), rows, found.data() + (item / blocks * n + i) * F);
-        });
-    });
-    parallel_for(points, 64, threads, [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin; p < end; ++p) {
-            float* row = out + p * count * F;
-            for (int64_t l = 0; l < count; ++l) std::copy_n(found.data() + (l * n + p) * F, F, row + l * F);
-            if (has_nan(x + p * dims, dims)) std::fill_n(row, count * F, NAN);
-        }
+    for_batches(points, axes, count, F, [&](auto d, auto f, int64_t p, int64_t batch_points) {
+        const Batch batch(x + p * dims, batch_points, dims, levels, count, threads);
+        forward<d(), f()>(batch, table, out + p * count * F);
     });
     return 0;
 }
 
-// g_table (rows of no gradient are zeroed) and g_x may each be null.
+// g_table [rows, F] and g_x [points, dims] may each be null.
 extern "C" int64_t grid_backward(const float* x, const float* table, const Level* levels, const float* g_out,
-                                 int64_t points, int64_t dims, int64_t axes, int64_t count, int64_t F, float* g_table,
-                                 float* g_x, int64_t threads) {
-    const int64_t n = padded(points);
-    const auto position = positions(x, points, dims, threads);
-    const auto g = gradients(x, g_out, points, dims, count, F, threads);
-    // Each row is summed in the order of the points whatever the slabs are, so their number may follow the threads'.
-    const int64_t slabs = threads == 1 ? 1 : (2 * threads + count - 1) / count;
-    if (g_table) for_sizes(axes, F, [&](auto d, auto f) {
-        parallel_for_numbered(count * slabs, threads, [&](int64_t item, int64_t) {
-            const Level& level = levels[item / slabs];
-            const int64_t begin = level.entries * (item % slabs) / slabs, end = level.entries * (item % slabs + 1) / slabs;
-            float* rows = g_table + (level.offset + begin) * F;
-            std::fill_n(rows, (end - begin) * F, 0.0f);
-            scatter<d(), f()>(level, position.data(), n, g.data() + item / slabs * n * F, begin, end - begin, rows);
-        });
-    });
-    if (!g_x) return 0;
-    std::vector<float> sums(dims * n);
-    for_sizes(axes, F, [&](auto d, auto f) {
-        for (int64_t l = 0; l < count; ++l)
-            parallel_for(n, BLOCK, threads, [&](int64_t begin, int64_t end) {
-                const Level& level = levels[l];
-                for (int64_t i = begin; i < end; i += LANES) {
-                    const Cells<d()> cells = locate<d()>(level, position.data(), n, i);
-                    Floats products[1 << d()], found[d()];
-                    corner_products<d(), f()>(cells, table + level.offset * F, g.data() + (l * n + i) * F, products);
-                    slopes<d()>(products, cells.fraction, found);
-                    for (int k = 0; k < d(); ++k) {
-                        float* target = sums.data() + level.axes[k] * n + i;
-                        store(target, load(target) + found[k] * static_cast<float>(level.resolution[k] - 1));
-                    }
-                }
-            });
-    });
-    parallel_for(points, BLOCK, threads, [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin; p < end; ++p)
-            for (int64_t k = 0; k < dims; ++k) {
-                const float at = x[p * dims + k];
-                g_x[p * dims + k] = at >= 0.0f && at <= 1.0f ? sums[k * n + p] : 0.0f;
-            }
+                                 int64_t points, int64_t dims, int64_t axes, int64_t count, int64_t F, int64_t rows,
+                                 float* g_table, float* g_x, int64_t threads) {
+    if (g_table)
+        parallel_for(rows * F, 1 << 16, threads, [&](int64_t begin, int64_t end) { std::fill(g_table + begin, g_table + end, 0.0f); });
+    for_batches(points, axes, count, F, [&](auto d, auto f, int64_t p, int64_t batch_points) {
+        const Batch batch(x + p * dims, batch_points, dims, levels, count, threads);
+        const Buffer g = level_major<f()>(batch, g_out + p * count * F);
+        if (g_table) backward_table<d(), f()>(batch, g.get(), g_table);
+        if (g_x) backward_x<d(), f()>(batch, table, g.get(), g_x + p * dims);
     });
     return 0;
 }
