@@ -31,7 +31,9 @@ class _Grid(torch.autograd.Function):
         x, table, levels_of = ctx.saved_tensors
         g_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         g_table = torch.empty_like(table) if ctx.needs_input_grad[1] else None
-        LIBRARY.call("grid_backward", x, table, levels_of, gradients[0].contiguous(), *ctx.sizes, len(table), g_table, g_x)
+        LIBRARY.call(
+            "grid_backward", x, table, levels_of, gradients[0].contiguous(), *ctx.sizes, len(table), g_table, g_x
+        )
         return g_x, g_table, None
 
 
