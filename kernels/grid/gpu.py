@@ -27,7 +27,7 @@ BLOCK = 128
 def _valid(x, point, there, DIMS: tl.constexpr):
     """Which points exist and have no NaN."""
     valid = there
-    for k in tl.static_range(DIMS):
+    for k in tl.static_range(DIMS):  # type: ignore[reportGeneralTypeIssues]
         value = tl.load(x + point * DIMS + k, mask=there, other=0.0)
         valid = valid & (value == value)
     return valid
@@ -91,7 +91,7 @@ def grid_forward(
     i, j, k, u, v, w = _locate(x, levels, level, point, valid, D, DIMS)
     feature = tl.arange(0, F)[None, :]
     total = tl.zeros((BLOCK, F), tl.float32)
-    for corner in tl.static_range(1 << D):
+    for corner in tl.static_range(1 << D):  # type: ignore[reportGeneralTypeIssues]
         weight = _along(corner & 1, u) * _along(corner >> 1 & 1, v) * _along(corner >> 2, w)
         row = _row(levels, level, i + (corner & 1), j + (corner >> 1 & 1), k + (corner >> 2))
         total += weight[:, None] * tl.load(table + row[:, None] * F + feature, mask=valid[:, None], other=0.0)
@@ -111,7 +111,7 @@ def grid_backward_table(
     i, j, k, u, v, w = _locate(x, levels, level, point, valid, D, DIMS)
     feature = tl.arange(0, F)[None, :]
     g = tl.load(g_out + (point * level_count + level)[:, None] * F + feature, mask=valid[:, None], other=0.0)
-    for corner in tl.static_range(1 << D):
+    for corner in tl.static_range(1 << D):  # type: ignore[reportGeneralTypeIssues]
         weight = _along(corner & 1, u) * _along(corner >> 1 & 1, v) * _along(corner >> 2, w)
         row = _row(levels, level, i + (corner & 1), j + (corner >> 1 & 1), k + (corner >> 2))
         tl.atomic_add(g_table + row[:, None] * F + feature, weight[:, None] * g, mask=valid[:, None], sem="relaxed")
@@ -154,7 +154,7 @@ def grid_backward_x(
         g = tl.load(g_out + (point * level_count + level)[:, None] * F + feature, mask=valid[:, None], other=0.0)
         du = tl.zeros((BLOCK,), tl.float32)
         dv, dw = du, du
-        for corner in tl.static_range(1 << D):
+        for corner in tl.static_range(1 << D):  # type: ignore[reportGeneralTypeIssues]
             row = _row(levels, level, i + (corner & 1), j + (corner >> 1 & 1), k + (corner >> 2))
             values = tl.load(table + row[:, None] * F + feature, mask=valid[:, None], other=0.0)
             product = tl.sum(values * g, axis=1)
