@@ -47,7 +47,7 @@ def _axis(x, levels, level, point, valid, K: tl.constexpr, DIMS: tl.constexpr):
 @triton.jit
 def _locate(x, levels, level, point, valid, D: tl.constexpr, DIMS: tl.constexpr):
     """Nodes and fractions along the axes; in 2-D the third is 0, which changes neither rows nor weights."""
-    i, u = _axis(x, levels, level, point, valid, 0, DIMS)
+    i, u = _axis(x, levels, level, point, valid, 0, DIMS)  # type: ignore[reportGeneralTypeIssues]
     j, v = _axis(x, levels, level, point, valid, 1, DIMS)
     if D == 3:
         k, w = _axis(x, levels, level, point, valid, 2, DIMS)
