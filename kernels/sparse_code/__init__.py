@@ -1,6 +1,6 @@
 """sparse_code: features that are combinations of few rows of a dictionary, and their similarity to queries.
 
-After LangSplatV2 (Li et al. 2025): feature n is the sum over its K entries of value times dictionary row. Compositing is
+After LangSplatV2 (Li et al. 2025): feature n is the sum over its K entries of value times dictionary row. Blending is
 linear, so pictures hold coefficients of all L rows, not D features; `similarity` never makes the features at all.
 """
 

@@ -191,7 +191,7 @@ class _Similarity(torch.autograd.Function):
         cosines, inverse = empty_like_codes(codes, products.shape[1])
         blocks, sizes = (ceil_div(len(codes), PIXELS),), (*codes.shape, products.shape[1])
         ctx.tile = {"PIXELS": PIXELS, "TILE": TILE, "QUERIES": 16}
-        launch(similarity_forward, blocks, codes, gram, products, *sizes, cosines, inverse, **ctx.tile)
+        launch(similarity_forward, blocks, codes, gram, products, *sizes, cosines, inverse, num_warps=8, **ctx.tile)
         ctx.save_for_backward(codes, gram, products, cosines, inverse)
         return cosines
 
@@ -204,7 +204,7 @@ class _Similarity(torch.autograd.Function):
             g_codes, transposed = torch.empty_like(codes), products.T.contiguous()
             blocks, sizes = (ceil_div(len(codes), PIXELS),), (*codes.shape, products.shape[1])
             pointers = (codes, gram, transposed, cosines, inverse, g)
-            launch(similarity_backward, blocks, *pointers, *sizes, g_codes, **ctx.tile)
+            launch(similarity_backward, blocks, *pointers, *sizes, g_codes, num_warps=8, **ctx.tile)
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             g_products = product_gradients(codes, inverse, cosines, g)
         return g_codes, *g_products

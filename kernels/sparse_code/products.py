@@ -13,7 +13,6 @@ CHUNK = 2**14
 
 def products_of(dictionary: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
     """Gram matrix [L, L] of the dictionary, and its products [L, Q] with the unit queries; autograd follows."""
-    dictionary, queries = dictionary.contiguous(), queries.contiguous()
     return dictionary @ dictionary.T, dictionary @ normalised(queries).T
 
 
