@@ -90,7 +90,7 @@ def test_dense_agrees_with_grid_sample():
     assert torch.allclose(grid(x, table, dense_levels([(5, 6, 4)])), expected.reshape(2, -1).T, atol=1e-5)
 
 
-@pytest.mark.parametrize("levels", [MIXED, dense_levels([(3, 5, 4)]), plane_levels([4])])
+@pytest.mark.parametrize("levels", [hash_levels(3, 2, 9, 4), dense_levels([(3, 5, 4)]), plane_levels([4])])
 def test_gradients_are_the_derivatives(levels):
     case = points(6, 2, levels, seed=8)
     x, table = to_double(case.inputs).values()
@@ -153,7 +153,7 @@ def test_no_dependence_on_threads_batches_or_strides(levels):
 
 def test_more_points_than_a_batch():
     # 2^22 floats are kept at a time: 140 levels of 16 features make batches of 2048 points, the least there is.
-    case = points(2048 * 2 + 17, 16, dense_levels([2] * 140))
+    case = points(2048 + 17, 16, dense_levels([2] * 140, 2), 2)
     assert_matches_reference(operator(case, "cpu"), operator(case, "reference"), case.inputs, DIFFERENTIABLE)
 
 
