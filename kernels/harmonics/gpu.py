@@ -6,6 +6,9 @@ touches 32 cache lines that its next loads find in L1: the limit is L1's rate, a
 a row over lanes instead costs every lane the whole basis, and comes out level.
 """
 
+# Triton's functions are not what their annotations say: the type checker sees neither tuples nor constants.
+# pyright: reportGeneralTypeIssues=false, reportAssignmentType=false
+
 from __future__ import annotations
 
 from typing import Any
@@ -158,6 +161,7 @@ def store_colour(p, red, green, blue, inside):
 def forward_kernel(
     dc, rest, directions, mask, colours, n, stored, used: tl.constexpr, masked: tl.constexpr, ROWS: tl.constexpr
 ):
+    """Colours of `ROWS` rows; rows outside the mask read nothing and are 0."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     inside = row < n
     shown = inside
@@ -183,6 +187,7 @@ def backward_kernel(
     rest, directions, colours, g_colours, g_dc, g_rest, g_directions, n, stored,
     used: tl.constexpr, wants_rest: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
+    """Gradients of `ROWS` rows; those of the coefficients only where `wants_rest`."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     inside = row < n
     # A channel at 0 was clamped, or its row masked.

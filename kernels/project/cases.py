@@ -87,6 +87,7 @@ def configurations() -> Iterator[Callable[[], object]]:
 
 def forward_and_backward(antialiased: bool) -> None:
     """One call on the GPU backend."""
-    case = {name: tensor.requires_grad_() for name, tensor in random_cloud(3, seed=0).items()}
-    found = project(**case, camera_from_world=pose(), lens=LENS, antialiased=antialiased, backend="gpu")
+    case = random_cloud(3, seed=0)
+    means, quaternions, scales, logits = (case[name].requires_grad_() for name in DIFFERENTIABLE)
+    found = project(means, quaternions, scales, logits, pose(), LENS, antialiased=antialiased, backend="gpu")
     sum(output.sum() for output in found[:4]).backward()  # type: ignore[union-attr]
