@@ -1,4 +1,4 @@
-"""Projection of scenes of Gaussians in a box before the camera, the median splat about 5 pixels in radius at 800x600."""
+"""Projection of scenes of Gaussians in a box before the camera; the median splat has a radius of about 5 pixels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def scene(gaussians: int, width: int, height: int, device: torch.device) -> tupl
 
 def run(lens: Lens, **inputs: Tensor) -> tuple[Tensor, ...]:
     """The operator."""
-    return tuple(project(**inputs, lens=lens))
+    return tuple(project(**inputs, lens=lens))  # type: ignore[arg-type]
 
 
 def plain(lens: Lens, camera_from_world: Tensor, **inputs: Tensor) -> tuple[Tensor, ...]:
@@ -57,18 +57,8 @@ def works(device: torch.device) -> list[Work]:
         forward = Floor(bytes=n * (44 + 36), flops=n * 190, exps=n * 5)
         backward = Floor(bytes=n * (80 + 44), flops=n * 370, exps=n * 4)
         name = f"{n:,} Gaussians"
+        calls = partial(run, lens), partial(plain, lens)
         found.append(
-            Work(
-                "project",
-                name,
-                partial(run, lens),
-                inputs,
-                DIFFERENTIABLE,
-                forward,
-                backward,
-                partial(plain, lens),
-                n,
-                "Gaussians",
-            )  # fmt: skip
+            Work("project", name, calls[0], inputs, DIFFERENTIABLE, forward, backward, calls[1], n, "Gaussians")
         )
     return found

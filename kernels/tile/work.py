@@ -75,14 +75,14 @@ def plain(width: int, height: int, **inputs: Tensor) -> Tiles:
 
 
 def works(device: torch.device) -> list[Work]:
-    """Per Gaussian 32 bytes in, 8 out, and a sort by 32 bits of depth with its index: four passes that read and write 8.
+    """Per Gaussian 32 bytes in, 8 out, and a sort of depth and index by 32 bits: four passes that read and write 8.
 
     Per instance 8 bytes out, and a sort by tile id of 16 bits with the Gaussian: two passes that read and write 6.
     """
     found = []
     for n, width, height in SCENES:
         parameters, lens = scene(n, width, height, device)
-        inputs = project(**parameters, lens=lens)._asdict()
+        inputs = project(**parameters, lens=lens)._asdict()  # type: ignore[arg-type]
         instances = len(run(width, height, **inputs).gaussians)
         floor = Floor(bytes=n * (32 + 8 + 4 * 2 * 8) + instances * (8 + 2 * 2 * 6))
         name = f"{n:,} Gaussians, {instances:,} instances, {width}x{height}"
