@@ -131,7 +131,11 @@ extern "C" int64_t tile_emit(int64_t tiles, int64_t job_handle, const int64_t* s
         int64_t* offsets = job->offsets.data() + b * tiles;
         int32_t previous = -1;
         int64_t slot = 0;
-        for (const Run& run : job->runs[b]) {
+        const std::vector<Run>& runs = job->runs[b];
+        for (size_t i = 0; i < runs.size(); ++i) {
+            const Run run = runs[i];
+            __builtin_prefetch(slot_starts + runs[std::min(i + 2 * AHEAD, runs.size() - 1)].gaussian);
+            __builtin_prefetch(slots + slot_starts[runs[std::min(i + AHEAD, runs.size() - 1)].gaussian], 1);
             if (run.gaussian != previous) slot = slot_starts[previous = run.gaussian];
             for (int32_t t = run.tile; t < run.tile + run.count; ++t) {
                 const int64_t position = offsets[t]++;
