@@ -115,10 +115,21 @@ INLINE Floats exponential(Floats x) {
     return select(x < -87.0f, splat(0), select(x == x, result, x));
 }
 
-// Natural logarithm of normal positive floats (no zero, infinity or denormals): used for extents only.
+// Natural logarithm of normal positive floats (no zero, infinity or denormals) to about 2 units of rounding: x is
+// m 2^e with m in [1/sqrt 2, sqrt 2), and log m a polynomial in m - 1.
 INLINE Floats logarithm(Floats x) {
-    float lanes[LANES];
-    store(lanes, x);
-    for (int i = 0; i < LANES; ++i) lanes[i] = std::log(lanes[i]);
-    return load(lanes);
+    const Ints shifted = bits(x) - 0x3f3504f3;  // the bits of 1/sqrt 2
+    const Floats e = __builtin_convertvector(shifted >> 23, Floats);
+    const Floats f = from_bits((shifted & 0x007fffff) + 0x3f3504f3) - 1.0f, f2 = f * f;
+    Floats p = splat(7.0376836292e-2f);
+    p = p * f - 1.1514610310e-1f;
+    p = p * f + 1.1676998740e-1f;
+    p = p * f - 1.2420140846e-1f;
+    p = p * f + 1.4249322787e-1f;
+    p = p * f - 1.6668057665e-1f;
+    p = p * f + 2.0000714765e-1f;
+    p = p * f - 2.4999993993e-1f;
+    p = p * f + 3.3333331174e-1f;
+    p = p * f * f2 - 2.12194440e-4f * e - 0.5f * f2;
+    return (f + p) + 0.693359375f * e;
 }

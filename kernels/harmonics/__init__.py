@@ -39,6 +39,10 @@ def harmonics(
             from kernels.harmonics import cpu
 
             return cpu.harmonics(dc, rest, directions, degree, mask)
+        case "gpu":
+            from kernels.harmonics import gpu
+
+            return gpu.harmonics(dc, rest, directions, degree, mask)
         case _:
             from kernels.harmonics import reference
 

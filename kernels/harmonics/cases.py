@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from kernels.harmonics import harmonics
 
 DIFFERENTIABLE = ("dc", "rest", "directions")
 
@@ -47,3 +50,19 @@ def cases() -> dict[str, HarmonicsCase]:
     masked.inputs["mask"] = torch.arange(70) % 3 != 0
     found["masked"] = masked
     return found
+
+
+def configurations() -> Iterator[Callable[[], object]]:
+    """Calls that launch every Triton kernel in every configuration: degree, mask, gradient of the coefficients."""
+    for degree in range(5):
+        for masked in (False, True):
+            yield lambda degree=degree, masked=masked: forward_and_backward(degree, masked)
+
+
+def forward_and_backward(degree: int, masked: bool) -> None:
+    """One call on the GPU backend; without a mask the coefficients want a gradient, with one they do not."""
+    inputs = coefficients(3, degree, degree).inputs
+    mask = torch.ones(3, dtype=torch.bool) if masked else None
+    inputs["dc"].requires_grad_()
+    inputs["rest"].requires_grad_(not masked)
+    harmonics(**inputs, degree=degree, mask=mask, backend="gpu").sum().backward()

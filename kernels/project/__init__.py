@@ -78,6 +78,10 @@ def project(
             from kernels.project import cpu
 
             return cpu.project(*arguments)
+        case "gpu":
+            from kernels.project import gpu
+
+            return gpu.project(*arguments)
         case _:
             from kernels.project import reference
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from kernels.project import Lens
+from kernels.project import Lens, project
 
 LENS = Lens(fx=60.0, fy=55.0, cx=32.5, cy=23.0, width=64, height=48)
 DIFFERENTIABLE = ("means", "quaternions", "log_scales", "opacity_logits")
@@ -76,3 +77,17 @@ def degenerate() -> dict[str, Tensor]:
     case["log_scales"][18] = -30.0  # smaller than anything
     case["quaternions"][20] *= 1e-3
     return case
+
+
+def configurations() -> Iterator[Callable[[], object]]:
+    """Calls that launch every Triton kernel in every configuration: with and without anti-aliasing."""
+    for antialiased in (False, True):
+        yield lambda antialiased=antialiased: forward_and_backward(antialiased)
+
+
+def forward_and_backward(antialiased: bool) -> None:
+    """One call on the GPU backend."""
+    case = random_cloud(3, seed=0)
+    means, quaternions, scales, logits = (case[name].requires_grad_() for name in DIFFERENTIABLE)
+    found = project(means, quaternions, scales, logits, pose(), LENS, antialiased=antialiased, backend="gpu")
+    sum(output.sum() for output in found[:4]).backward()  # type: ignore[union-attr]

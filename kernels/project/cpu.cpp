@@ -183,8 +183,6 @@ extern "C" int64_t project_backward(const float* means, const float* quaternions
                 Floats w1[3] = {g_f1.x * s.scale[0], g_f1.y * s.scale[1], g_f1.z * s.scale[2]};
                 Vec3 g_t0 = w0[0] * s.column[0] + w0[1] * s.column[1] + w0[2] * s.column[2];
                 Vec3 g_t1 = w1[0] * s.column[0] + w1[1] * s.column[1] + w1[2] * s.column[2];
-                Vec3 g_column[3];
-                for (int k = 0; k < 3; ++k) g_column[k] = w0[k] * s.to_screen0 + w1[k] * s.to_screen1;
                 // J W and the centre to the camera-space mean.
                 Floats inverse_z = 1.0f / s.local.z;
                 Floats g_u = -view.fx * inverse_z * dot(view.row[2], g_t0);
@@ -195,18 +193,12 @@ extern "C" int64_t project_backward(const float* means, const float* quaternions
                 Floats g_z = gather(g_depths, i, count, 1, 0, 0) - inverse_z * (dot(s.to_screen0, g_t0) + dot(s.to_screen1, g_t1));
                 g_z -= inverse_z * inverse_z * (g_u * s.local.x + g_v * s.local.y);
                 g_mean = (g_u * inverse_z) * view.row[0] + (g_v * inverse_z) * view.row[1] + g_z * view.row[2];
-                // Rotation matrix to unit quaternion, then through its normalisation.
-                Floats r00 = g_column[0].x, r10 = g_column[0].y, r20 = g_column[0].z;
-                Floats r01 = g_column[1].x, r11 = g_column[1].y, r21 = g_column[1].z;
-                Floats r02 = g_column[2].x, r12 = g_column[2].y, r22 = g_column[2].z;
-                Floats w = s.qw, x = s.qx, y = s.qy, z = s.qz;
-                Floats gw = 2.0f * (z * (r10 - r01) + y * (r02 - r20) + x * (r21 - r12));
-                Floats gx = 2.0f * (y * (r01 + r10) + z * (r02 + r20) - 2.0f * x * (r11 + r22) + w * (r21 - r12));
-                Floats gy = 2.0f * (x * (r01 + r10) + z * (r12 + r21) - 2.0f * y * (r00 + r22) + w * (r02 - r20));
-                Floats gz = 2.0f * (x * (r02 + r20) + y * (r12 + r21) - 2.0f * z * (r00 + r11) + w * (r10 - r01));
-                Floats along = w * gw + x * gx + y * gy + z * gz;
-                g_q[0] = s.inverse_norm * (gw - along * w), g_q[1] = s.inverse_norm * (gx - along * x);
-                g_q[2] = s.inverse_norm * (gy - along * y), g_q[3] = s.inverse_norm * (gz - along * z);
+                // Rotation and normalisation at once: turning the Gaussian by a small angle t about its centre changes
+                // the loss by t . torque, and the unit quaternion by (0, t) q / 2.
+                Vec3 torque = (2.0f * s.inverse_norm) * (cross(g_t0, s.to_screen0) + cross(g_t1, s.to_screen1));
+                Vec3 axis = {s.qx, s.qy, s.qz};
+                Vec3 turned = s.qw * torque + cross(torque, axis);
+                g_q[0] = -dot(torque, axis), g_q[1] = turned.x, g_q[2] = turned.y, g_q[3] = turned.z;
                 g_logit = g_opacity * s.opacity * (1.0f - s.sigmoid);
             }
             scatter(g_means, i, count, 3, 0, select(shows, g_mean.x, none));

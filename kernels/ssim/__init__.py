@@ -23,6 +23,10 @@ def ssim(image: Tensor, target: Tensor, *, backend: Backend | None = None) -> Te
             from kernels.ssim import cpu
 
             return cpu.ssim(image, target)
+        case "gpu":
+            from kernels.ssim import gpu
+
+            return gpu.ssim(image, target)
         case _:
             from kernels.ssim import reference
 

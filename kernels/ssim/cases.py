@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor
+
+from kernels.ssim import ssim
 
 DIFFERENTIABLE = ("image",)
 
@@ -21,8 +25,32 @@ def pair(height: int, width: int, channels: int, seed: int = 0) -> dict[str, Ten
 
 def cases() -> dict[str, dict[str, Tensor]]:
     """Inputs of `ssim` by case name."""
-    sizes = [(1, 1, 1), (3, 7, 3), (11, 11, 3), (16, 16, 1), (37, 53, 3), (64, 5, 2), (5, 100, 4)]
+    sizes = [
+        (1, 1, 1),
+        (3, 7, 3),
+        (11, 11, 3),
+        (16, 16, 1),
+        (37, 53, 3),
+        (64, 5, 2),
+        (5, 100, 4),
+        (33, 55, 1),
+        (32, 54, 1),
+        (65, 109, 1),
+    ]
     found = {f"{h}x{w}x{c}": pair(h, w, c, seed=h + w) for h, w, c in sizes}
     found["empty"] = pair(0, 5, 3)
     found["black"] = {"image": torch.zeros(20, 20, 3), "target": torch.zeros(20, 20, 3)}
     return found
+
+
+def configurations() -> Iterator[Callable[[], object]]:
+    """Calls that launch every Triton kernel in every configuration: with and without gradient, one channel or more."""
+    for channels in (1, 3):
+        yield lambda channels=channels: ssim(**pair(4, 5, channels), backend="gpu")
+        yield lambda channels=channels: forward_and_backward(channels)
+
+
+def forward_and_backward(channels: int) -> None:
+    """One call on the GPU backend."""
+    inputs = pair(4, 5, channels)
+    ssim(inputs["image"].requires_grad_(), inputs["target"], backend="gpu").sum().backward()

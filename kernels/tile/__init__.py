@@ -46,6 +46,10 @@ def tile(projected: Projected, width: int, height: int, *, backend: Backend | No
             from kernels.tile import cpu
 
             return cpu.tile(projected, width, height)
+        case "gpu":
+            from kernels.tile import gpu
+
+            return gpu.tile(projected, width, height)
         case _:
             from kernels.tile import reference
 

@@ -9,6 +9,7 @@
 namespace {
 
 constexpr int TILE = 16;
+constexpr int64_t AHEAD = 16;  // Gaussians between asking for one's attributes and using them
 
 // Visible Gaussians ordered by depth, ties by index: a radix sort on the bits of the (positive) depths.
 std::vector<int32_t> depth_order(const float* depths, const float* extents, int64_t n) {
@@ -33,11 +34,12 @@ std::vector<int32_t> depth_order(const float* depths, const float* extents, int6
     return order;
 }
 
-// Calls visit(tile) for every tile in which the ellipse |A d|^2 <= tau may cover a pixel centre, row by row of tiles.
+// Calls visit(first tile, count) for each run of tiles in a row of tiles where the ellipse |A d|^2 <= tau may cover a
+// pixel centre.
 // Inside a strip of rows the ellipse reaches furthest right at the height of its rightmost point, or at the nearest
 // edge of the strip: two evaluations bound the run of tiles.
 template <class Visit>
-void for_each_tile(const float* centre, const float* factor, const float* extent, int columns, int rows, Visit visit) {
+void for_each_run(const float* centre, const float* factor, const float* extent, int columns, int rows, Visit visit) {
     constexpr float MARGIN = 0.01f;  // pixels, against rounding
     const float a00 = factor[0], a10 = factor[1], a11 = factor[2];
     const float hx = extent[0], hy = extent[1];
@@ -63,14 +65,15 @@ void for_each_tile(const float* centre, const float* factor, const float* extent
         const float x1 = centre[0] + std::min(right + margin, hx + MARGIN);
         const int column0 = std::max(0.0f, std::floor(std::ceil(x0 - 0.5f) / TILE));
         const int column1 = std::min<float>(columns - 1, std::floor(std::floor(x1 - 0.5f) / TILE));
-        for (int column = column0; column <= column1; ++column) visit(int64_t(row) * columns + column);
+        if (column0 <= column1) visit(int32_t(row * columns + column0), int32_t(column1 - column0 + 1));
     }
 }
 
+struct Run { int32_t gaussian, tile, count; };
+
 struct Job {
-    std::vector<int32_t> order;
-    std::vector<int64_t> offsets;  // [blocks, tiles]: where a block's next instance of a tile goes
-    int64_t block;                 // Gaussians (in depth order) a block
+    std::vector<std::vector<Run>> runs;  // of each block of Gaussians, in depth order
+    std::vector<int64_t> offsets;        // [blocks, tiles]: where a block's next instance of a tile goes
 };
 
 }  // namespace
@@ -80,22 +83,29 @@ extern "C" int64_t tile_count(const float* centres, const float* factors, const 
                               int64_t n, int64_t columns, int64_t rows, int64_t* starts, int64_t* slot_starts,
                               int64_t* job_out, int64_t threads) {
     auto job = std::make_unique<Job>();
-    job->order = depth_order(depths, extents, n);
-    const int64_t tiles = columns * rows, visible = job->order.size();
-    job->block = std::max<int64_t>(512, (visible + 15) / 16);
-    const int64_t blocks = (visible + job->block - 1) / job->block;
+    const std::vector<int32_t> order = depth_order(depths, extents, n);
+    const int64_t tiles = columns * rows, visible = order.size();
+    const int64_t block = std::max<int64_t>(512, (visible + 15) / 16), blocks = (visible + block - 1) / block;
+    job->runs.resize(blocks);
     job->offsets.assign(std::max<int64_t>(blocks, 1) * tiles, 0);
     std::memset(slot_starts, 0, (n + 1) * sizeof(int64_t));
-    parallel_for(visible, job->block, threads, [&](int64_t begin, int64_t end) {
-        int64_t* histogram = job->offsets.data() + begin / job->block * tiles;
+    parallel_for(visible, block, threads, [&](int64_t begin, int64_t end) {
+        int64_t* histogram = job->offsets.data() + begin / block * tiles;
+        std::vector<Run>& runs = job->runs[begin / block];
+        runs.reserve(2 * (end - begin));
         for (int64_t i = begin; i < end; ++i) {
-            const int64_t g = job->order[i];
-            int64_t count = 0;
-            for_each_tile(centres + 2 * g, factors + 3 * g, extents + 2 * g, columns, rows, [&](int64_t t) {
-                ++histogram[t];
-                ++count;
-            });
-            slot_starts[g + 1] = count;
+            const int32_t g = order[i];
+            const int64_t soon = order[std::min(i + AHEAD, end - 1)];  // depth order is random in memory
+            __builtin_prefetch(centres + 2 * soon), __builtin_prefetch(factors + 3 * soon);
+            __builtin_prefetch(extents + 2 * soon), __builtin_prefetch(slot_starts + soon + 1, 1);
+            int64_t total = 0;
+            for_each_run(centres + 2 * int64_t(g), factors + 3 * int64_t(g), extents + 2 * int64_t(g), columns, rows,
+                         [&](int32_t tile, int32_t count) {
+                             runs.push_back({g, tile, count});
+                             for (int32_t t = tile; t < tile + count; ++t) ++histogram[t];
+                             total += count;
+                         });
+            slot_starts[g + 1] = total;
         }
     });
     std::partial_sum(slot_starts, slot_starts + n + 1, slot_starts);
@@ -113,22 +123,25 @@ extern "C" int64_t tile_count(const float* centres, const float* factors, const 
     return total;
 }
 
-extern "C" int64_t tile_emit(const float* centres, const float* factors, const float* extents, int64_t columns,
-                             int64_t rows, int64_t job_handle, const int64_t* slot_starts, int32_t* gaussians,
+extern "C" int64_t tile_emit(int64_t tiles, int64_t job_handle, const int64_t* slot_starts, int32_t* gaussians,
                              int32_t* slots, int64_t threads) {
     std::unique_ptr<Job> job(reinterpret_cast<Job*>(job_handle));
     if (gaussians == nullptr) return 0;  // the caller gave up: only free the job
-    const int64_t tiles = columns * rows;
-    parallel_for(job->order.size(), job->block, threads, [&](int64_t begin, int64_t end) {
-        int64_t* offsets = job->offsets.data() + begin / job->block * tiles;
-        for (int64_t i = begin; i < end; ++i) {
-            const int64_t g = job->order[i];
-            int64_t slot = slot_starts[g];
-            for_each_tile(centres + 2 * g, factors + 3 * g, extents + 2 * g, columns, rows, [&](int64_t t) {
+    parallel_for(job->runs.size(), 1, threads, [&](int64_t b, int64_t) {
+        int64_t* offsets = job->offsets.data() + b * tiles;
+        int32_t previous = -1;
+        int64_t slot = 0;
+        const std::vector<Run>& runs = job->runs[b];
+        for (size_t i = 0; i < runs.size(); ++i) {
+            const Run run = runs[i];
+            __builtin_prefetch(slot_starts + runs[std::min(i + 2 * AHEAD, runs.size() - 1)].gaussian);
+            __builtin_prefetch(slots + slot_starts[runs[std::min(i + AHEAD, runs.size() - 1)].gaussian], 1);
+            if (run.gaussian != previous) slot = slot_starts[previous = run.gaussian];
+            for (int32_t t = run.tile; t < run.tile + run.count; ++t) {
                 const int64_t position = offsets[t]++;
-                gaussians[position] = int32_t(g);
+                gaussians[position] = run.gaussian;
                 slots[slot++] = int32_t(position);
-            });
+            }
         }
     });
     return 0;

@@ -23,10 +23,10 @@ def tile(projected: Projected, width: int, height: int) -> Tiles:
     job = torch.empty(1, dtype=torch.int64)
     total = LIBRARY.call("tile_count", centres, factors, depths, extents, n, columns, rows, starts, slot_starts, job)
     if total >= 2**31:
-        LIBRARY.call("tile_emit", centres, factors, extents, columns, rows, int(job), slot_starts, None, None)
+        LIBRARY.call("tile_emit", columns * rows, int(job), slot_starts, None, None)
         raise OverflowError(
             f"{total} Gaussian-tile pairs exceed 2^31 - 1: use fewer or smaller Gaussians or a smaller picture"
         )
     gaussians, slots = torch.empty(total, dtype=torch.int32), torch.empty(total, dtype=torch.int32)
-    LIBRARY.call("tile_emit", centres, factors, extents, columns, rows, int(job), slot_starts, gaussians, slots)
+    LIBRARY.call("tile_emit", columns * rows, int(job), slot_starts, gaussians, slots)
     return Tiles(gaussians, starts, slots, slot_starts)

@@ -1,4 +1,4 @@
-"""harmonics: the C++ version against the float64 reference, and what a basis must satisfy."""
+"""harmonics: the C++ and Triton versions against the float64 reference, and what a basis must satisfy."""
 
 import math
 
@@ -9,7 +9,7 @@ from kernels.harmonics import harmonics
 from kernels.harmonics.cases import DIFFERENTIABLE, coefficients
 from kernels.harmonics.cases import cases as harmonics_cases
 from kernels.harmonics.reference import basis
-from kernels.verify import assert_matches_reference, run, to_double
+from kernels.verify import assert_matches_reference, device_for, run, to_double
 
 CASES = harmonics_cases()
 
@@ -18,10 +18,12 @@ def operator(case, backend=None):
     return lambda **inputs: harmonics(**inputs, degree=case.degree, backend=backend)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
 @pytest.mark.parametrize("name", CASES)
-def test_matches_the_reference(name):
+def test_matches_the_reference(name, backend):
     case = CASES[name]
-    assert_matches_reference(operator(case, "cpu"), operator(case, "reference"), case.inputs, DIFFERENTIABLE)
+    device = device_for(backend)
+    assert_matches_reference(operator(case, backend), operator(case, "reference"), case.inputs, DIFFERENTIABLE, device)
 
 
 def test_the_basis_is_orthonormal():
@@ -38,9 +40,10 @@ def test_gradients_are_the_derivatives(degree):
     assert torch.autograd.gradcheck(lambda *x: harmonics(*x, degree), leaves)
 
 
-def test_masked_rows_are_zero_without_gradient():
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_masked_rows_are_zero_without_gradient(backend):
     case = CASES["masked"]
-    found = run(operator(case, "cpu"), case.inputs, DIFFERENTIABLE)
+    found = run(operator(case, backend), case.inputs, DIFFERENTIABLE, device=device_for(backend))
     assert all((value[~case.inputs["mask"]] == 0).all() for value in found.values())
 
 
@@ -48,6 +51,24 @@ def test_the_length_of_a_direction_does_not_matter():
     case = coefficients(30, 3, 3)
     scaled = {**case.inputs, "directions": case.inputs["directions"] * 7.5}
     assert torch.allclose(operator(case)(**case.inputs), operator(case)(**scaled), atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_coefficients_without_gradient(backend):
+    """Frozen coefficients: their gradient is not made, the others stay the same."""
+    case, device = CASES["17 rows"], device_for(backend)
+    expected = run(operator(case, backend), case.inputs, DIFFERENTIABLE, device=device)
+    found = run(operator(case, backend), case.inputs, ("dc", "directions"), device=device)
+    assert all(torch.equal(found[name], expected[name]) for name in ("output0", "grad dc", "grad directions"))
+
+
+def test_gpu_takes_strided_inputs_and_repeats():
+    case, device = CASES["degree 2"], device_for("gpu")
+    strided = {k: torch.stack([v, v], dim=-1)[..., 0] for k, v in case.inputs.items()}
+    first = run(operator(case, "gpu"), case.inputs, DIFFERENTIABLE, device=device)
+    for inputs in (case.inputs, strided):
+        again = run(operator(case, "gpu"), inputs, DIFFERENTIABLE, device=device)
+        assert all(torch.equal(first[k], again[k]) for k in first)
 
 
 def test_no_dependence_on_threads_or_strides():

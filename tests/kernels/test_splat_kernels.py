@@ -10,20 +10,22 @@ from kernels.blend.cases import splats
 from kernels.project import Projected, project, reference
 from kernels.project.cases import DIFFERENTIABLE, LENS, pose, random_cloud
 from kernels.project.cases import cases as project_cases
-from kernels.tile import TILE, tile
+from kernels.tile import TILE, Tiles, tile
 from kernels.tile.cases import cases as tile_cases
-from kernels.verify import assert_matches_reference, run, to_double
+from kernels.verify import assert_matches_reference, device_for, run, to_double
 
 PROJECT, TILES, BLEND = project_cases(), tile_cases(), blend_cases()
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
 @pytest.mark.parametrize("antialiased", [False, True])
 @pytest.mark.parametrize("name", PROJECT)
-def test_project_matches_the_reference(name, antialiased):
+def test_project_matches_the_reference(name, antialiased, backend):
     def operator(backend):
         return lambda **k: tuple(project(**k, lens=LENS, antialiased=antialiased, backend=backend))
 
-    assert_matches_reference(operator("cpu"), operator("reference"), PROJECT[name], DIFFERENTIABLE)
+    device = device_for(backend)
+    assert_matches_reference(operator(backend), operator("reference"), PROJECT[name], DIFFERENTIABLE, device)
 
 
 def test_project_gradients_are_the_derivatives():
@@ -37,9 +39,10 @@ def test_project_gradients_are_the_derivatives():
     assert torch.autograd.gradcheck(function, inputs)
 
 
-def test_culled_rows_are_zero_with_zero_gradient():
-    case = PROJECT["degenerate"]
-    found = run(lambda **k: tuple(project(**k, lens=LENS)), case, DIFFERENTIABLE)
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_culled_rows_are_zero_with_zero_gradient(backend):
+    case, device = PROJECT["degenerate"], device_for(backend)
+    found = run(lambda **k: tuple(project(**k, lens=LENS, backend=backend)), case, DIFFERENTIABLE, device=device)
     culled = [0, 2, 4, 6, 8, 10, 12, 14]
     for value in found.values():
         assert torch.isfinite(value).all()
@@ -47,21 +50,35 @@ def test_culled_rows_are_zero_with_zero_gradient():
     assert (found["output4"][[1, 3, 5, 7, 9, 11, 13, 15, 16]] > 0).all()
 
 
-def test_a_needle_keeps_its_width():
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_a_needle_keeps_its_width(backend):
     """100,000 : 1 at 45 degrees: the factor's float32 error stays at rounding level, not at that of Sigma'."""
     case = random_cloud(200, seed=21)
     case["log_scales"][:, 0], case["log_scales"][:, 1:] = 1.5, -10.0
-    single = project(**case, camera_from_world=pose(), lens=LENS, backend="cpu")
+    single = on_device(case, backend)
     double = reference.project(**to_double(case), camera_from_world=pose(), lens=LENS, eps2d=0.3, antialiased=False)
     shows = double.extents[:, 0] > 0
     error = (single.factors.double() - double.factors)[shows].abs() / double.factors[shows].norm(dim=1, keepdim=True)
     assert shows.sum() > 50 and float(error.max()) < 1e-4
 
 
+def on_device(case, backend):
+    """The projection on a backend's own device, back on the CPU."""
+    moved = {name: tensor.to(device_for(backend)) for name, tensor in {**case, "camera_from_world": pose()}.items()}
+    return Projected(*(tensor.cpu() for tensor in project(**moved, lens=LENS, backend=backend)))
+
+
+def lists(projected, width, height, backend):
+    """The tile lists from a backend's own device, back on the CPU."""
+    moved = Projected(*(tensor.to(device_for(backend)) for tensor in projected))
+    return Tiles(*(tensor.cpu() for tensor in tile(moved, width, height, backend=backend)))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
 @pytest.mark.parametrize("name", TILES)
-def test_tile_lists_hold_every_contributing_pair_and_stay_inside_the_boxes(name):
+def test_tile_lists_hold_every_contributing_pair_and_stay_inside_the_boxes(name, backend):
     projected = TILES[name]
-    found = tile(projected, LENS.width, LENS.height, backend="cpu")
+    found = lists(projected, LENS.width, LENS.height, backend)
     boxes = tile(projected, LENS.width, LENS.height, backend="reference")
     columns = -(-LENS.width // TILE)
     for t in range(len(found.starts) - 1):
@@ -101,12 +118,51 @@ def on_the_edge(projected: Projected, t: int, columns: int) -> set[int]:
 
 @pytest.mark.parametrize("name", TILES)
 def test_slots_are_the_inverse_of_the_lists(name):
-    for backend in ("cpu", "reference"):
-        found = tile(TILES[name], LENS.width, LENS.height, backend=backend)
+    for backend in ("cpu", "gpu", "reference"):
+        found = lists(TILES[name], LENS.width, LENS.height, backend)
+        assert found.gaussians.dtype == found.slots.dtype == torch.int32
+        assert found.starts.dtype == found.slot_starts.dtype == torch.int64
         for g in range(len(TILES[name].centres)):
             slots = found.slots[found.slot_starts[g] : found.slot_starts[g + 1]].long()
             assert (found.gaussians[slots] == g).all()
         assert torch.equal(found.slots.sort().values.long(), torch.arange(len(found.gaussians)))
+
+
+@pytest.mark.parametrize("name", TILES)
+def test_both_backends_list_the_same(name):
+    """The spans are the same arithmetic; a pair more or less within the margin for rounding does not count."""
+    a, b = (lists(TILES[name], LENS.width, LENS.height, backend) for backend in ("cpu", "gpu"))
+    assert len(a.starts) == len(b.starts) and len(a.slot_starts) == len(b.slot_starts)
+    assert int((a.starts - b.starts).abs().max()) <= 1 + len(a.gaussians) // 1000
+
+
+def a_row_of_splats(n):
+    """`n` round splats of one depth, one after another along the row of tiles, 16 pixels apart."""
+    centres = torch.stack([16 * torch.arange(n) + 8.0, torch.full((n,), 8.0)], dim=1)
+    factors, extents = torch.tensor([1.0, 0.0, 1.0]).expand(n, 3), torch.full((n, 2), 3.0)
+    return Projected(centres, factors, torch.ones(n), torch.full((n,), 0.5), extents)
+
+
+@pytest.mark.parametrize("columns", [32767, 32768, 70000])
+def test_tile_numbers_beyond_16_bits(columns):
+    """The last tile of a picture whose tiles just fit, just do not fit, and overflow 16 bits unsigned too."""
+    projected = Projected(*(tensor[-2:] for tensor in a_row_of_splats(columns)))
+    for backend in ("cpu", "gpu"):
+        found = lists(projected, 16 * columns, 16, backend)
+        assert found.starts[[0, -3, -2, -1]].tolist() == [0, 0, 1, 2]
+        assert found.gaussians.tolist() == [0, 1]
+
+
+def test_one_splat_over_many_tiles_and_equal_depths():
+    """Instances of one splat fill many blocks of lanes; equal depths keep the order of the Gaussians."""
+    wide = Projected(
+        torch.full((3, 2), 256.0), torch.tensor([0.01, 0.0, 0.01]).expand(3, 3), torch.ones(3), torch.full((3,), 0.9),
+        torch.full((3, 2), 400.0),
+    )  # fmt: skip
+    for backend in ("cpu", "gpu"):
+        found = lists(wide, 512, 512, backend)
+        assert torch.equal(found.gaussians.view(-1, 3), torch.arange(3, dtype=torch.int32).expand(1024, 3))
+        assert torch.equal(found.slots.view(3, -1).long(), 3 * torch.arange(1024) + torch.arange(3)[:, None])
 
 
 def composite(case, backend, tile_backend="cpu", **options):

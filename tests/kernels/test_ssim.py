@@ -1,4 +1,4 @@
-"""ssim: the C++ version against the float64 reference, scikit-image, and what a similarity must satisfy."""
+"""ssim: the C++ and Triton versions against the float64 reference, scikit-image, and what a similarity must satisfy."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from kernels.ssim import ssim
 from kernels.ssim.cases import DIFFERENTIABLE, pair
 from kernels.ssim.cases import cases as ssim_cases
-from kernels.verify import assert_matches_reference, run, to_double
+from kernels.verify import assert_matches_reference, device_for, run, to_double
 
 CASES = ssim_cases()
 
@@ -15,9 +15,21 @@ def operator(backend=None):
     return lambda **inputs: ssim(**inputs, backend=backend)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
 @pytest.mark.parametrize("name", CASES)
-def test_matches_the_reference(name):
-    assert_matches_reference(operator("cpu"), operator("reference"), CASES[name], DIFFERENTIABLE)
+def test_matches_the_reference(name, backend):
+    device = device_for(backend)
+    assert_matches_reference(operator(backend), operator("reference"), CASES[name], DIFFERENTIABLE, device)
+
+
+def test_gpu_takes_strided_inputs_and_repeats():
+    inputs, device = CASES["11x11x3"], device_for("gpu")
+    strided = {k: torch.stack([v, v], dim=-1)[..., 0] for k, v in inputs.items()}
+    first = run(operator("gpu"), inputs, DIFFERENTIABLE, device=device)
+    for given in (inputs, strided):
+        again = run(operator("gpu"), given, DIFFERENTIABLE, device=device)
+        assert all(torch.equal(first[k], again[k]) for k in first)
+    assert torch.equal(first["output0"], run(operator("gpu"), inputs, (), device=device)["output0"])
 
 
 def test_gradients_are_the_derivatives():
