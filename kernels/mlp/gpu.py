@@ -116,12 +116,12 @@ def _forward(
     part, group = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     begin, end = tl.load(starts + group), tl.load(starts + group + 1)
     packed += group * size
-    for start in range(begin + part * TILE, end, share * TILE):
+    for start in tl.range(begin + part * TILE, end, share * TILE, disable_licm=True):
         here = _rows(x, start, end, in_width, TILE, INTO)
         if HIDDEN:
             h = _activate(_linear(here, packed, INTO, WIDE, PRECISION), ELU)
             at = packed + (INTO + 1) * WIDE
-            for _ in range(middle):
+            for _ in tl.range(middle, disable_licm=True):
                 h = _activate(_linear(h, at, WIDE, WIDE, PRECISION), ELU)
                 at += (WIDE + 1) * WIDE
             _store_rows(y, _linear(h, at, WIDE, OUT, PRECISION), start, end, out_width, TILE, OUT)
@@ -138,14 +138,13 @@ def _product(
 
     Operands come from memory, since whole ones would not fit the registers beside the sums.
     """
-    PIECE: tl.constexpr = 16 if DEPTH < 32 else 32
+    PIECE: tl.constexpr = 16 if DEPTH < 32 or ROWS + COLUMNS > 128 else 32
     k = tl.arange(0, PIECE)
-    a += tl.arange(0, ROWS)[:, None] * a_row + k[None, :] * a_step
-    b += k[:, None] * b_step + tl.arange(0, COLUMNS)[None, :] * b_column
-    for _ in range(0, DEPTH, PIECE):
-        sums = tl.dot(tl.load(a), tl.load(b), sums, input_precision=PRECISION)
-        a += PIECE * a_step
-        b += PIECE * b_step
+    a_tile = tl.arange(0, ROWS)[:, None] * a_row + k[None, :] * a_step
+    b_tile = k[:, None] * b_step + tl.arange(0, COLUMNS)[None, :] * b_column
+    for begin in tl.range(0, DEPTH, PIECE, disable_licm=True):
+        left, right = tl.load(a + begin * a_step + a_tile), tl.load(b + begin * b_step + b_tile)
+        sums = tl.dot(left, right, sums, input_precision=PRECISION)
     return sums
 
 
@@ -162,8 +161,11 @@ def _layer(x, packed, y, IN: tl.constexpr, OUT: tl.constexpr, ELU: tl.constexpr,
 @triton.jit
 def _to_parameters(x, gradient, sums, IN: tl.constexpr, OUT: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr):
     """Add the tile's share to a layer's parameter gradients, laid out like the packed parameters."""
-    weights = sums + _matrix(IN, OUT)
-    tl.store(weights, _product(tl.load(weights), x, 1, IN, gradient, OUT, 1, IN, OUT, TILE, PRECISION))
+    COLUMNS: tl.constexpr = min(OUT, 64)  # more sums would not fit the registers
+    for begin in tl.range(0, OUT, COLUMNS, disable_licm=True):
+        weights = sums + begin + tl.arange(0, IN)[:, None] * OUT + tl.arange(0, COLUMNS)[None, :]
+        total = _product(tl.load(weights), x, 1, IN, gradient + begin, OUT, 1, IN, COLUMNS, TILE, PRECISION)
+        tl.store(weights, total)
     bias = sums + IN * OUT + tl.arange(0, OUT)
     tl.store(bias, tl.load(bias) + tl.sum(tl.load(gradient + _matrix(TILE, OUT)), axis=0))
 
@@ -203,19 +205,19 @@ def _backward(
     AFTER: tl.constexpr = WIDE if HIDDEN else OUT
     first = scratch + TILE * INTO
     last = first + (middle + 1) * (TILE * WIDE) if HIDDEN else first
-    for start in range(begin + part * TILE, end, share * TILE):
+    for start in tl.range(begin + part * TILE, end, share * TILE, disable_licm=True):
         tl.store(scratch + _matrix(TILE, INTO), _rows(x, start, end, in_width, TILE, INTO))
         tl.store(last + _matrix(TILE, OUT), _rows(g_y, start, end, out_width, TILE, OUT))
         tl.debug_barrier()
         if HIDDEN:
             _layer(scratch, packed, first, INTO, WIDE, ELU, TILE, PRECISION)
             here, at = first, (INTO + 1) * WIDE
-            for _ in range(middle):
+            for _ in tl.range(middle, disable_licm=True):
                 _layer(here, packed + at, here + TILE * WIDE, WIDE, WIDE, ELU, TILE, PRECISION)
                 here += TILE * WIDE
                 at += (WIDE + 1) * WIDE
             _layer_backward(here, last, packed + at, partial + at, WIDE, OUT, ELU, TILE, PRECISION)
-            for _ in range(middle):
+            for _ in tl.range(middle, disable_licm=True):
                 at -= (WIDE + 1) * WIDE
                 gradient = here
                 here -= TILE * WIDE
