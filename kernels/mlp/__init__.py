@@ -1,8 +1,8 @@
 """mlp: small multilayer perceptrons, all layers at once, so that hidden activations never lie in memory.
 
 y = W_L a(... a(W_1 x + b_1) ...) + b_L, with the activation a after every layer but the last; what should follow the
-last layer (a sigmoid, an exponential) is for the caller to add. One network for all points (`mlp`), or one for each group
-of consecutive points (`grouped_mlp`: the deferred networks of SMERF, Duckworth et al. 2024, say).
+last layer (a sigmoid, an exponential) is for the caller to add. One network for all points (`mlp`), or one for each
+group of consecutive points (`grouped_mlp`: the deferred networks of SMERF, Duckworth et al. 2024, say).
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def grouped_mlp(
     """
     biases = [None] * len(weights) if biases is None else list(biases)
     if not weights or len(biases) != len(weights):
-        raise ValueError(f"biases: expected one (or None) for each of at least one layer, got {len(biases)}, weights: {len(weights)}")
+        raise ValueError(
+            f"biases: expected one (or None) for each of at least one layer, got {len(biases)}, weights: {len(weights)}"
+        )
     shapes = {"x": (x, "P W0"), "group_starts": (group_starts, "G1")}
     for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         shapes[f"weights[{i}]"] = (weight, f"G W{i + 1} W{i}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -36,7 +37,11 @@ class MLPCase(NamedTuple):
 
 
 def network(
-    points: int, widths: Sequence[int], activation: Activation = "relu", groups: Sequence[int] | None = None, seed: int = 0
+    points: int,
+    widths: Sequence[int],
+    activation: Activation = "relu",
+    groups: Sequence[int] | None = None,
+    seed: int = 0,
 ) -> MLPCase:
     """Random points through random weights that keep the size of activations; groups: points of each, or None."""
     g = torch.Generator().manual_seed(seed)
@@ -44,7 +49,7 @@ def network(
     inputs = {"x": torch.randn(points, widths[0], generator=g)}
     if groups is not None:
         inputs["starts"] = torch.tensor([0, *groups]).cumsum(0)
-    for i, (width, out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (width, out) in enumerate(pairwise(widths)):
         inputs[f"w{i}"] = torch.randn(*lead, out, width, generator=g) * (2 / width) ** 0.5
         inputs[f"b{i}"] = 0.3 * torch.randn(*lead, out, generator=g)
     return MLPCase(inputs, activation)
@@ -78,12 +83,24 @@ def cases() -> dict[str, MLPCase]:
 
 
 def configurations() -> Iterator[Callable[[], object]]:
-    """Forward and backward of every size class and activation that the GPU version compiles apart."""
-    for widths in ([3, 16, 16, 2], [32, 32, 5], [32, 64, 16], [32, 64, 64, 64, 4], [3, *[128] * 8, 3], [16, 128, 3], [9, 4]):
+    """Forward and backward of the size classes and activations that the GPU version compiles apart."""
+    shapes = (
+        [3, 16, 16, 2],
+        [32, 32, 5],
+        [32, 64, 16],
+        [32, 64, 64, 64, 4],
+        [64, 64, 64],
+        [3, *[128] * 8, 3],
+        [128, 128, 128],
+        [9, 4],
+        [128, 128],
+    )
+    for widths in shapes:
         for activation in ("relu", "elu"):
-            yield partial(_both_ways, network(2, widths, activation))
+            yield partial(_both_ways, network(130, widths, activation))
+    yield partial(_both_ways, network(2, [32, 64, 64, 64, 4]))
     for widths in ([41, 16, 16, 3], [16, 48]):
-        yield partial(_both_ways, network(2, widths, "elu", groups=[1, 1]))
+        yield partial(_both_ways, network(130, widths, "elu", groups=[1, 129]))
 
 
 def _both_ways(case: MLPCase) -> None:

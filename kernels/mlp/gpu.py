@@ -24,24 +24,19 @@ from torch.nn import functional
 from kernels.launch import ceil_div, launch
 
 PRECISION = "tf32x3"
+NARROW = 64
+"""Up to this padded width a tile's activations stay in registers in the forward pass."""
 LEAST_SHARE = 16
 """Programs for each group, unless all points make fewer tiles."""
 
 
 class Plan(NamedTuple):
-    """Padded widths of input, hidden layers and output; hidden layers; points a tile; warps."""
+    """Padded widths of input, hidden layers and output, and the number of hidden layers."""
 
     into: int
     wide: int
     out: int
     hidden: int
-    tile: int
-    warps: int
-
-    @property
-    def size(self) -> int:
-        """Floats of one network's packed parameters."""
-        return offset(self.into, self.wide, self.hidden) + (self.last + 1) * self.out
 
     @property
     def middle(self) -> int:
@@ -49,9 +44,27 @@ class Plan(NamedTuple):
         return max(self.hidden - 1, 0)
 
     @property
-    def last(self) -> int:
-        """Padded width before the last layer."""
-        return self.wide if self.hidden else self.into
+    def size(self) -> int:
+        """Floats of one network's packed parameters."""
+        last = self.wide if self.hidden else self.into
+        return offset(self.into, self.wide, self.hidden) + (last + 1) * self.out
+
+    @property
+    def scratch(self) -> int:
+        """Floats a point: its input, hidden activations and output."""
+        return self.into + (self.middle + 1) * self.wide + self.out
+
+    @property
+    def sum(self) -> int:
+        """A measure of the registers needed."""
+        return self.into + self.wide + self.out
+
+    def constants(self, elu: bool) -> dict[str, Any]:
+        """What all kernels are compiled for."""
+        return {
+            "INTO": self.into, "WIDE": self.wide, "OUT": self.out, "HIDDEN": self.hidden > 0, "ELU": elu,
+            "PRECISION": PRECISION,
+        }  # fmt: skip
 
 
 def offset(into: int, wide: int, layer: int) -> int:
@@ -138,7 +151,7 @@ def _product(
 
     Operands come from memory, since whole ones would not fit the registers beside the sums.
     """
-    PIECE: tl.constexpr = 16 if DEPTH < 32 or ROWS + COLUMNS > 128 else 32
+    PIECE: tl.constexpr = 16
     k = tl.arange(0, PIECE)
     a_tile = tl.arange(0, ROWS)[:, None] * a_row + k[None, :] * a_step
     b_tile = k[:, None] * b_step + tl.arange(0, COLUMNS)[None, :] * b_column
@@ -149,13 +162,53 @@ def _product(
 
 
 @triton.jit
-def _layer(x, packed, y, IN: tl.constexpr, OUT: tl.constexpr, ELU: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr):
-    """A hidden layer of the tile from scratch memory to scratch memory."""
-    bias = tl.load(packed + IN * OUT + tl.arange(0, OUT))
-    sums = tl.zeros((TILE, OUT), tl.float32) + bias[None, :]
-    sums = _product(sums, x, IN, 1, packed, OUT, 1, TILE, OUT, IN, PRECISION)
-    tl.store(y + _matrix(TILE, OUT), _activate(sums, ELU))
+def _layer(x, packed, IN: tl.constexpr, OUT: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr):
+    """`_linear` of a tile in scratch memory."""
+    sums = _product(tl.zeros((TILE, OUT), tl.float32), x, IN, 1, packed, OUT, 1, TILE, OUT, IN, PRECISION)
+    return sums + tl.load(packed + IN * OUT + tl.arange(0, OUT))[None, :]
+
+
+@triton.jit
+def _hidden_layers(
+    scratch, packed, middle, INTO: tl.constexpr, WIDE: tl.constexpr, ELU: tl.constexpr, TILE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """The hidden activations one after another into scratch memory, behind the inputs."""
+    here = scratch + TILE * INTO
+    h = _activate(_layer(scratch, packed, INTO, WIDE, TILE, PRECISION), ELU)
+    tl.store(here + _matrix(TILE, WIDE), h)
     tl.debug_barrier()  # other threads of this program read it
+    at = packed + (INTO + 1) * WIDE
+    for _ in tl.range(middle, disable_licm=True):
+        h = _activate(_layer(here, at, WIDE, WIDE, TILE, PRECISION), ELU)
+        here += TILE * WIDE
+        at += (WIDE + 1) * WIDE
+        tl.store(here + _matrix(TILE, WIDE), h)
+        tl.debug_barrier()
+
+
+@triton.jit
+def _forward_wide(
+    x, starts, packed, y, scratch, share, size, in_width, out_width, middle,
+    INTO: tl.constexpr, WIDE: tl.constexpr, OUT: tl.constexpr, HIDDEN: tl.constexpr, ELU: tl.constexpr,
+    TILE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """`_forward` for layers too wide for registers."""
+    part, group = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
+    begin, end = tl.load(starts + group), tl.load(starts + group + 1)
+    packed += group * size
+    scratch += (group * share + part) * (TILE * (INTO + (middle + 1) * WIDE + OUT))
+    for start in tl.range(begin + part * TILE, end, share * TILE, disable_licm=True):
+        tl.store(scratch + _matrix(TILE, INTO), _rows(x, start, end, in_width, TILE, INTO))
+        tl.debug_barrier()
+        if HIDDEN:
+            _hidden_layers(scratch, packed, middle, INTO, WIDE, ELU, TILE, PRECISION)
+            last = scratch + TILE * INTO + middle * (TILE * WIDE)
+            at = packed + (INTO + 1) * WIDE + middle * ((WIDE + 1) * WIDE)
+            _store_rows(y, _layer(last, at, WIDE, OUT, TILE, PRECISION), start, end, out_width, TILE, OUT)
+        else:
+            _store_rows(y, _layer(scratch, packed, INTO, OUT, TILE, PRECISION), start, end, out_width, TILE, OUT)
+        tl.debug_barrier()
 
 
 @triton.jit
@@ -183,8 +236,9 @@ def _layer_backward(
 ):  # fmt: skip
     """Through a layer and the activation that made its input x, whose place in scratch the gradient takes."""
     _to_parameters(x, gradient, sums, IN, OUT, TILE, PRECISION)
+    before = _to_inputs(gradient, packed, IN, OUT, TILE, PRECISION)
     place = x + _matrix(TILE, IN)
-    before = _through(tl.load(place), _to_inputs(gradient, packed, IN, OUT, TILE, PRECISION), ELU)
+    before = _through(tl.load(place), before, ELU)
     tl.debug_barrier()
     tl.store(place, before)
     tl.debug_barrier()
@@ -210,12 +264,8 @@ def _backward(
         tl.store(last + _matrix(TILE, OUT), _rows(g_y, start, end, out_width, TILE, OUT))
         tl.debug_barrier()
         if HIDDEN:
-            _layer(scratch, packed, first, INTO, WIDE, ELU, TILE, PRECISION)
-            here, at = first, (INTO + 1) * WIDE
-            for _ in tl.range(middle, disable_licm=True):
-                _layer(here, packed + at, here + TILE * WIDE, WIDE, WIDE, ELU, TILE, PRECISION)
-                here += TILE * WIDE
-                at += (WIDE + 1) * WIDE
+            _hidden_layers(scratch, packed, middle, INTO, WIDE, ELU, TILE, PRECISION)
+            here, at = last - TILE * WIDE, (INTO + 1) * WIDE + middle * ((WIDE + 1) * WIDE)
             _layer_backward(here, last, packed + at, partial + at, WIDE, OUT, ELU, TILE, PRECISION)
             for _ in tl.range(middle, disable_licm=True):
                 at -= (WIDE + 1) * WIDE
@@ -233,7 +283,7 @@ def make_plan(widths: Sequence[int]) -> Plan:
     """How a network of these widths is padded and run."""
     into, out = (max(16, triton.next_power_of_2(w)) for w in (widths[0], widths[-1]))
     wide = max(16, triton.next_power_of_2(max(widths[1:-1], default=1)))
-    return Plan(into, wide, out, len(widths) - 2, 64, 8 if max(into, wide, out) > 64 else 4)
+    return Plan(into, wide, out, len(widths) - 2)
 
 
 def pack(plan: Plan, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Tensor:
@@ -271,13 +321,16 @@ class _MLP(torch.autograd.Function):
         plan, (x, starts) = make_plan(widths), (x.contiguous(), starts.contiguous())
         packed = pack(plan, weights, biases)  # type: ignore[arg-type]
         y = x.new_empty(len(x), widths[-1])
-        groups, tiles = len(packed), ceil_div(len(x), plan.tile)
-        share = min(tiles, max(LEAST_SHARE, 2**16 // max(groups, 1)))
-        launch(
-            _forward, (share, groups), x, starts, packed, y, share, plan.size, widths[0], widths[-1], plan.middle,
-            INTO=plan.into, WIDE=plan.wide, OUT=plan.out, HIDDEN=plan.hidden > 0, ELU=activation == "elu",
-            TILE=plan.tile, PRECISION=PRECISION, num_warps=plan.warps, num_stages=1,
-        )  # fmt: skip
+        groups, wide = len(packed), max(plan.into, plan.wide, plan.out) > NARROW
+        tile = 64 if wide or plan.sum <= 128 else 32
+        share = _share(len(x), tile, groups, _programs(plan) if wide else 2**16)
+        arguments = (share, plan.size, widths[0], widths[-1], plan.middle)
+        constants = {**plan.constants(activation == "elu"), "TILE": tile, "num_stages": 1}
+        if wide:
+            scratch = x.new_empty(groups * share * tile * plan.scratch)
+            launch(_forward_wide, (share, groups), x, starts, packed, y, scratch, *arguments, num_warps=8, **constants)
+        else:
+            launch(_forward, (share, groups), x, starts, packed, y, *arguments, num_warps=4, **constants)
         ctx.save_for_backward(x, starts, packed)
         ctx.plan, ctx.widths, ctx.elu = plan, widths, activation == "elu"
         return y
@@ -286,22 +339,31 @@ class _MLP(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, starts, packed = ctx.saved_tensors
         plan, widths = ctx.plan, ctx.widths
-        groups, tiles = len(packed), ceil_div(len(x), plan.tile)
-        # About 32 MB of sums at most, but a program for each of an H100's 132 multiprocessors.
-        share = min(tiles, max(LEAST_SHARE, min(1056, max(132, 2**23 // plan.size)) // max(groups, 1)))
+        groups, tile = len(packed), 128 if plan.sum <= 128 else 64 if plan.sum <= 256 else 32
+        share = _share(len(x), tile, groups, _programs(plan))
         partial = x.new_zeros(groups, share, plan.size)
-        scratch = x.new_empty(groups * share * plan.tile * (plan.into + (plan.middle + 1) * plan.wide + plan.out))
+        scratch = x.new_empty(groups * share * tile * plan.scratch)
         to_points = ctx.needs_input_grad[0]
         g_x = torch.empty_like(x) if to_points else None
         launch(
             _backward, (share, groups), x, starts, packed, gradients[0].contiguous(), g_x, scratch, partial,
             share, plan.size, widths[0], widths[-1], plan.middle,
-            INTO=plan.into, WIDE=plan.wide, OUT=plan.out, HIDDEN=plan.hidden > 0, ELU=ctx.elu,
-            TILE=plan.tile, PRECISION=PRECISION, TO_POINTS=to_points, num_warps=plan.warps, num_stages=1,
+            **plan.constants(ctx.elu), TILE=tile, TO_POINTS=to_points,
+            num_warps=8, num_stages=3 if plan.sum <= 128 else 1,
         )  # fmt: skip
         g_weights, g_biases = unpack(plan, partial.sum(dim=1), widths)
         wanted = ctx.needs_input_grad[3:]
         return g_x, None, None, *(g if w else None for g, w in zip(g_weights + g_biases, wanted, strict=True))
+
+
+def _programs(plan: Plan) -> int:
+    """As many as keep about 32 MB of parameter gradients; at least one for each of an H100's multiprocessors."""
+    return min(1056, max(132, 2**23 // plan.size))
+
+
+def _share(points: int, tile: int, groups: int, programs: int) -> int:
+    """Programs that share the points of a group."""
+    return min(ceil_div(points, tile), max(LEAST_SHARE, programs // max(groups, 1)))
 
 
 def grouped_mlp(

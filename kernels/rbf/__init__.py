@@ -79,6 +79,10 @@ def activations(features: Tensor, centres: Tensor, log_scales: Tensor, *, backen
 
 
 def _check_sizes(sizes: dict[str, int]) -> None:
-    for name, what, most in (("D", "channels", MOST_CHANNELS), ("N", "units", MOST_UNITS), ("C", "outputs", MOST_OUTPUTS)):
+    for name, what, most in (
+        ("D", "channels", MOST_CHANNELS),
+        ("N", "units", MOST_UNITS),
+        ("C", "outputs", MOST_OUTPUTS),
+    ):
         if not 1 <= sizes.get(name, 1) <= most:
             raise ValueError(f"{name}: expected 1 to {most} {what}, got {sizes[name]}")

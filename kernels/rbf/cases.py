@@ -11,13 +11,17 @@ from torch import Tensor
 from kernels.rbf import activations, rbf
 
 
-def layer(points: int, channels: int, units: int, outputs: int, log_scale: float = -0.5, seed: int = 0) -> dict[str, Tensor]:
+def layer(
+    points: int, channels: int, units: int, outputs: int, log_scale: float = -0.5, seed: int = 0
+) -> dict[str, Tensor]:
     """Random features and a layer whose units some of them wake; no skip."""
     g = torch.Generator().manual_seed(seed)
     return {
         "features": torch.randn(points, channels, generator=g),
         "centres": torch.randn(units, channels, generator=g),
-        "log_scales": log_scale - 0.5 * torch.tensor(channels / 4).log() + 0.2 * torch.randn(units, channels, generator=g),
+        "log_scales": log_scale
+        - 0.5 * torch.tensor(channels / 4).log()
+        + 0.2 * torch.randn(units, channels, generator=g),
         "weights": torch.randn(outputs, units, generator=g),
         "bias": torch.randn(outputs, generator=g),
     }
