@@ -10,6 +10,9 @@ Layers are padded with zeros to powers of two of at least 16, and all hidden lay
 dealt out to groups evenly, since group sizes are known on the device only: a group that has most of the points is slow.
 """
 
+# pyright: reportGeneralTypeIssues=false
+# Loops over tl.range exist in Triton's compiler only.
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -24,8 +27,6 @@ from torch.nn import functional
 from kernels.launch import ceil_div, launch
 
 PRECISION = "tf32x3"
-NARROW = 64
-"""Up to this padded width a tile's activations stay in registers in the forward pass."""
 LEAST_SHARE = 16
 """Programs for each group, unless all points make fewer tiles."""
 
@@ -55,9 +56,9 @@ class Plan(NamedTuple):
         return self.into + (self.middle + 1) * self.wide + self.out
 
     @property
-    def sum(self) -> int:
-        """A measure of the registers needed."""
-        return self.into + self.wide + self.out
+    def narrow(self) -> bool:
+        """Whether a tile's activations fit the registers in the forward pass."""
+        return self.into + self.wide + self.out <= 128
 
     def constants(self, elu: bool) -> dict[str, Any]:
         """What all kernels are compiled for."""
@@ -214,7 +215,7 @@ def _forward_wide(
 @triton.jit
 def _to_parameters(x, gradient, sums, IN: tl.constexpr, OUT: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr):
     """Add the tile's share to a layer's parameter gradients, laid out like the packed parameters."""
-    COLUMNS: tl.constexpr = min(OUT, 64)  # more sums would not fit the registers
+    COLUMNS: tl.constexpr = 64 if OUT > 64 else OUT  # more sums would not fit the registers
     for begin in tl.range(0, OUT, COLUMNS, disable_licm=True):
         weights = sums + begin + tl.arange(0, IN)[:, None] * OUT + tl.arange(0, COLUMNS)[None, :]
         total = _product(tl.load(weights), x, 1, IN, gradient + begin, OUT, 1, IN, COLUMNS, TILE, PRECISION)
@@ -281,8 +282,9 @@ def _backward(
 
 def make_plan(widths: Sequence[int]) -> Plan:
     """How a network of these widths is padded and run."""
-    into, out = (max(16, triton.next_power_of_2(w)) for w in (widths[0], widths[-1]))
-    wide = max(16, triton.next_power_of_2(max(widths[1:-1], default=1)))
+    into, wide, out = (
+        max(16, 1 << (w - 1).bit_length()) for w in (widths[0], max(widths[1:-1], default=1), widths[-1])
+    )
     return Plan(into, wide, out, len(widths) - 2)
 
 
@@ -321,16 +323,15 @@ class _MLP(torch.autograd.Function):
         plan, (x, starts) = make_plan(widths), (x.contiguous(), starts.contiguous())
         packed = pack(plan, weights, biases)  # type: ignore[arg-type]
         y = x.new_empty(len(x), widths[-1])
-        groups, wide = len(packed), max(plan.into, plan.wide, plan.out) > NARROW
-        tile = 64 if wide or plan.sum <= 128 else 32
-        share = _share(len(x), tile, groups, _programs(plan) if wide else 2**16)
+        groups, tile = len(packed), 64
+        share = _share(len(x), tile, groups, 2**16 if plan.narrow else _programs(plan))
         arguments = (share, plan.size, widths[0], widths[-1], plan.middle)
         constants = {**plan.constants(activation == "elu"), "TILE": tile, "num_stages": 1}
-        if wide:
+        if plan.narrow:
+            launch(_forward, (share, groups), x, starts, packed, y, *arguments, num_warps=4, **constants)
+        else:
             scratch = x.new_empty(groups * share * tile * plan.scratch)
             launch(_forward_wide, (share, groups), x, starts, packed, y, scratch, *arguments, num_warps=8, **constants)
-        else:
-            launch(_forward, (share, groups), x, starts, packed, y, *arguments, num_warps=4, **constants)
         ctx.save_for_backward(x, starts, packed)
         ctx.plan, ctx.widths, ctx.elu = plan, widths, activation == "elu"
         return y
@@ -339,7 +340,7 @@ class _MLP(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, starts, packed = ctx.saved_tensors
         plan, widths = ctx.plan, ctx.widths
-        groups, tile = len(packed), 128 if plan.sum <= 128 else 64 if plan.sum <= 256 else 32
+        groups, tile = len(packed), 64 if plan.narrow else 32
         share = _share(len(x), tile, groups, _programs(plan))
         partial = x.new_zeros(groups, share, plan.size)
         scratch = x.new_empty(groups * share * tile * plan.scratch)
@@ -349,7 +350,7 @@ class _MLP(torch.autograd.Function):
             _backward, (share, groups), x, starts, packed, gradients[0].contiguous(), g_x, scratch, partial,
             share, plan.size, widths[0], widths[-1], plan.middle,
             **plan.constants(ctx.elu), TILE=tile, TO_POINTS=to_points,
-            num_warps=8, num_stages=3 if plan.sum <= 128 else 1,
+            num_warps=8, num_stages=3 if plan.narrow else 1,
         )  # fmt: skip
         g_weights, g_biases = unpack(plan, partial.sum(dim=1), widths)
         wanted = ctx.needs_input_grad[3:]
