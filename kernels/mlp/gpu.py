@@ -10,8 +10,8 @@ Layers are padded with zeros to powers of two of at least 16, and all hidden lay
 dealt out to groups evenly, since group sizes are known on the device only: a group that has most of the points is slow.
 """
 
-# pyright: reportGeneralTypeIssues=false
-# Loops over tl.range exist in Triton's compiler only.
+# pyright: reportGeneralTypeIssues=false, reportAssignmentType=false
+# Loops over tl.range and constexpr annotations exist in Triton's compiler only.
 
 from __future__ import annotations
 

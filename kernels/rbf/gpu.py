@@ -27,7 +27,7 @@ from kernels.launch import ceil_div, launch
 
 PRECISION = "tf32x3"
 TILE = 64
-"""Points."""
+"""Points of a tile where the features' gradient is summed."""
 PROGRAMS = 528
 """Programs that share the points where units' gradients are summed: four for each of an H100's multiprocessors."""
 TOGETHER = 8
@@ -41,7 +41,7 @@ def _activate(
     """phi of a tile of points; units beyond the last are 0."""
     inside, there = rows < points, units < n_units
     square = tl.zeros((TILE, UNITS), tl.float32)
-    for d in tl.range(channels, loop_unroll_factor=4):
+    for d in tl.range(channels, loop_unroll_factor=2):
         x = tl.load(features + rows * channels + d, mask=inside, other=0.0)
         centre = tl.load(centres + units * channels + d, mask=there, other=0.0)
         scale = tl.load(scales + units * channels + d, mask=there, other=0.0)
@@ -105,7 +105,7 @@ def _to_features(
     inside = (rows < points)[:, None] & present[None, :]
     x = tl.load(features + places, mask=inside, other=0.0)
     gradient = tl.load(g_features + places, mask=inside, other=0.0)
-    for n in tl.range(n_units, loop_unroll_factor=4):
+    for n in tl.range(n_units, loop_unroll_factor=2):
         weight = tl.load(h + rows * n_units + n, mask=rows < points, other=0.0)
         centre = tl.load(centres + n * channels + ds, mask=present, other=0.0)
         square = tl.load(squares + n * channels + ds, mask=present, other=0.0)
@@ -146,13 +146,19 @@ def _padded(size: int) -> int:
     return max(16, 1 << (size - 1).bit_length())
 
 
+def _tile(units: int) -> dict[str, int]:
+    """Points and warps for which a tile of activations leaves registers free."""
+    return {"TILE": 64 if units <= 64 else 32, "UNITS": _padded(units), "num_warps": 4 if units <= 32 else 8}
+
+
 def activations(features: Tensor, centres: Tensor, log_scales: Tensor) -> Tensor:
     """See `kernels.rbf.activations`."""
     phi = features.new_empty(len(features), len(centres))
     (points, channels), units = features.shape, len(centres)
+    constants = _tile(units)
     launch(
-        _activations, (ceil_div(points, TILE),), features.contiguous(), centres.contiguous(),
-        log_scales.exp().contiguous(), phi, points, channels, units, TILE=TILE, UNITS=_padded(units), num_warps=4,
+        _activations, (ceil_div(points, constants["TILE"]),), features.contiguous(), centres.contiguous(),
+        log_scales.exp().contiguous(), phi, points, channels, units, **constants,
     )  # fmt: skip
     return phi
 
@@ -173,11 +179,12 @@ class _RBF(torch.autograd.Function):
         offset = weights.new_zeros(outputs) if bias is None else bias.contiguous()
         skip = None if skip is None else skip.contiguous()
         y = features.new_empty(points, outputs)
+        constants = _tile(units)
         launch(
-            _forward, (ceil_div(points, TILE),),
+            _forward, (ceil_div(points, constants["TILE"]),),
             features, centres, log_scales.exp(), weights, offset, skip, y, points, channels, units, outputs,
-            TILE=TILE, UNITS=_padded(units), CHANNELS=_padded(channels), OUTPUTS=_padded(outputs),
-            SKIP=skip is not None, PRECISION=PRECISION, num_warps=4 if units <= 64 else 8,
+            CHANNELS=_padded(channels), OUTPUTS=_padded(outputs), SKIP=skip is not None, PRECISION=PRECISION,
+            **constants,
         )  # fmt: skip
         ctx.save_for_backward(features, centres, log_scales, weights, skip)
         return y
@@ -195,7 +202,7 @@ class _RBF(torch.autograd.Function):
             g_features = torch.zeros_like(features) if skip is None else g_y @ skip
             launch(
                 _to_features, (ceil_div(points, TILE),), features, centres, squares, h, g_features,
-                points, channels, units, TILE=TILE, CHANNELS=_padded(channels), num_warps=4,
+                points, channels, units, TILE=TILE, CHANNELS=_padded(channels), num_warps=4 if channels <= 32 else 8,
             )  # fmt: skip
         if needs[1] or needs[2]:
             share, block = min(ceil_div(points, TOGETHER), PROGRAMS), 32
@@ -203,7 +210,8 @@ class _RBF(torch.autograd.Function):
             seconds = torch.empty_like(firsts)
             launch(
                 _to_units, (share, ceil_div(units, block)), features, centres, h, firsts, seconds,
-                points, channels, units, share, UNITS=block, CHANNELS=_padded(channels), TOGETHER=TOGETHER, num_warps=4,
+                points, channels, units, share, UNITS=block, CHANNELS=_padded(channels), TOGETHER=TOGETHER,
+                num_warps=4 if channels <= 32 else 8,
             )  # fmt: skip
             g_centres, g_scales = squares * firsts.sum(dim=0), -squares * seconds.sum(dim=0)
         g_weights = g_y.T @ phi if needs[3] else None
