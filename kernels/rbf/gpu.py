@@ -58,27 +58,19 @@ def _forward(
 ):  # fmt: skip
     rows = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
     units, outs = tl.arange(0, UNITS), tl.arange(0, OUTPUTS)
-    phi = _activate(features, centres, scales, rows, units, points, channels, n_units, TILE, UNITS)
-    present = outs < outputs
-    matrix = tl.load(
-        weights + outs[None, :] * n_units + units[:, None],
-        mask=present[None, :] & (units < n_units)[:, None],
-        other=0.0,
-    )
-    sums = tl.dot(phi, matrix, input_precision=PRECISION)
-    inside = (rows < points)[:, None]
+    inside, present = (rows < points)[:, None], outs < outputs
+    sums = tl.zeros((TILE, OUTPUTS), tl.float32) + tl.load(bias + outs, mask=present, other=0.0)[None, :]
     if SKIP:
         ds = tl.arange(0, CHANNELS)
-        x = tl.load(
-            features + rows[:, None] * channels + ds[None, :], mask=inside & (ds < channels)[None, :], other=0.0
-        )
-        affine = tl.load(
-            skip + outs[None, :] * channels + ds[:, None],
-            mask=present[None, :] & (ds < channels)[:, None],
-            other=0.0,
-        )
+        there = ds < channels
+        x = tl.load(features + rows[:, None] * channels + ds[None, :], mask=inside & there[None, :], other=0.0)
+        affine = skip + outs[None, :] * channels + ds[:, None]
+        affine = tl.load(affine, mask=present[None, :] & there[:, None], other=0.0)
         sums = tl.dot(x, affine, sums, input_precision=PRECISION)
-    sums += tl.load(bias + outs, mask=present, other=0.0)[None, :]
+    phi = _activate(features, centres, scales, rows, units, points, channels, n_units, TILE, UNITS)
+    matrix = weights + outs[None, :] * n_units + units[:, None]
+    matrix = tl.load(matrix, mask=present[None, :] & (units < n_units)[:, None], other=0.0)
+    sums = tl.dot(phi, matrix, sums, input_precision=PRECISION)
     tl.store(y + rows[:, None] * outputs + outs[None, :], sums, mask=inside & present[None, :])
 
 
