@@ -6,6 +6,8 @@ Tflop/s of TF32: 32-64-64-64-4 needs 63 kflop, so 0.13 ns, and 144 bytes, so 0.0
 
 What does not fit registers lies in buffers a program, small enough to stay in the L2 cache: the hidden activations of
 its tile but the last, and its sums of the parameters' gradients, which torch adds up at the end, in order: no atomics.
+Only loops within a product may fetch ahead (num_stages): what another layer or tile reads was written just before it.
+Loop-invariant addresses stay in their loops (disable_licm), else they would take all registers.
 Layers are padded with zeros to powers of two of at least 16, and all hidden layers to the widest of them. Programs are
 dealt out to groups evenly, since group sizes are known on the device only: a group that has most of the points is slow.
 """
@@ -130,12 +132,12 @@ def _forward(
     part, group = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     begin, end = tl.load(starts + group), tl.load(starts + group + 1)
     packed += group * size
-    for start in tl.range(begin + part * TILE, end, share * TILE, disable_licm=True):
+    for start in tl.range(begin + part * TILE, end, share * TILE, num_stages=1, disable_licm=True):
         here = _rows(x, start, end, in_width, TILE, INTO)
         if HIDDEN:
             h = _activate(_linear(here, packed, INTO, WIDE, PRECISION), ELU)
             at = packed + (INTO + 1) * WIDE
-            for _ in tl.range(middle, disable_licm=True):
+            for _ in tl.range(middle, num_stages=1, disable_licm=True):
                 h = _activate(_linear(h, at, WIDE, WIDE, PRECISION), ELU)
                 at += (WIDE + 1) * WIDE
             _store_rows(y, _linear(h, at, WIDE, OUT, PRECISION), start, end, out_width, TILE, OUT)
@@ -180,7 +182,7 @@ def _hidden_layers(
     tl.store(here + _matrix(TILE, WIDE), h)
     tl.debug_barrier()  # other threads of this program read it
     at = packed + (INTO + 1) * WIDE
-    for _ in tl.range(middle, disable_licm=True):
+    for _ in tl.range(middle, num_stages=1, disable_licm=True):
         h = _activate(_layer(here, at, WIDE, WIDE, TILE, PRECISION), ELU)
         here += TILE * WIDE
         at += (WIDE + 1) * WIDE
@@ -199,7 +201,7 @@ def _forward_wide(
     begin, end = tl.load(starts + group), tl.load(starts + group + 1)
     packed += group * size
     scratch += (group * share + part) * (TILE * (INTO + (middle + 1) * WIDE + OUT))
-    for start in tl.range(begin + part * TILE, end, share * TILE, disable_licm=True):
+    for start in tl.range(begin + part * TILE, end, share * TILE, num_stages=1, disable_licm=True):
         tl.store(scratch + _matrix(TILE, INTO), _rows(x, start, end, in_width, TILE, INTO))
         tl.debug_barrier()
         if HIDDEN:
@@ -216,7 +218,7 @@ def _forward_wide(
 def _to_parameters(x, gradient, sums, IN: tl.constexpr, OUT: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr):
     """Add the tile's share to a layer's parameter gradients, laid out like the packed parameters."""
     COLUMNS: tl.constexpr = 64 if OUT > 64 else OUT  # more sums would not fit the registers
-    for begin in tl.range(0, OUT, COLUMNS, disable_licm=True):
+    for begin in tl.range(0, OUT, COLUMNS, num_stages=1, disable_licm=True):
         weights = sums + begin + tl.arange(0, IN)[:, None] * OUT + tl.arange(0, COLUMNS)[None, :]
         total = _product(tl.load(weights), x, 1, IN, gradient + begin, OUT, 1, IN, COLUMNS, TILE, PRECISION)
         tl.store(weights, total)
@@ -260,7 +262,7 @@ def _backward(
     AFTER: tl.constexpr = WIDE if HIDDEN else OUT
     first = scratch + TILE * INTO
     last = first + (middle + 1) * (TILE * WIDE) if HIDDEN else first
-    for start in tl.range(begin + part * TILE, end, share * TILE, disable_licm=True):
+    for start in tl.range(begin + part * TILE, end, share * TILE, num_stages=1, disable_licm=True):
         tl.store(scratch + _matrix(TILE, INTO), _rows(x, start, end, in_width, TILE, INTO))
         tl.store(last + _matrix(TILE, OUT), _rows(g_y, start, end, out_width, TILE, OUT))
         tl.debug_barrier()
@@ -268,7 +270,7 @@ def _backward(
             _hidden_layers(scratch, packed, middle, INTO, WIDE, ELU, TILE, PRECISION)
             here, at = last - TILE * WIDE, (INTO + 1) * WIDE + middle * ((WIDE + 1) * WIDE)
             _layer_backward(here, last, packed + at, partial + at, WIDE, OUT, ELU, TILE, PRECISION)
-            for _ in tl.range(middle, disable_licm=True):
+            for _ in tl.range(middle, num_stages=1, disable_licm=True):
                 at -= (WIDE + 1) * WIDE
                 gradient = here
                 here -= TILE * WIDE
@@ -350,7 +352,7 @@ class _MLP(torch.autograd.Function):
             _backward, (share, groups), x, starts, packed, gradients[0].contiguous(), g_x, scratch, partial,
             share, plan.size, widths[0], widths[-1], plan.middle,
             **plan.constants(ctx.elu), TILE=tile, TO_POINTS=to_points,
-            num_warps=8, num_stages=3 if plan.narrow else 1,
+            num_warps=8, num_stages=3 if plan.narrow else 2,
         )  # fmt: skip
         g_weights, g_biases = unpack(plan, partial.sum(dim=1), widths)
         wanted = ctx.needs_input_grad[3:]
