@@ -287,7 +287,9 @@ def make_plan(widths: Sequence[int]) -> Plan:
     into, wide, out = (
         max(16, 1 << (w - 1).bit_length()) for w in (widths[0], max(widths[1:-1], default=1), widths[-1])
     )
-    return Plan(into, wide, out, len(widths) - 2)
+    plan = Plan(into, wide, out, len(widths) - 2)
+    # Triton 3.7 compiles a product of depth 16 and 128 columns to nothing at all for sm_100.
+    return plan if plan.narrow else plan._replace(into=max(into, 32))
 
 
 def pack(plan: Plan, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Tensor:
