@@ -1,0 +1,55 @@
+// A matrix product for operands that lie in the nearest caches, as the inner part of fused kernels.
+#pragma once
+#include <algorithm>
+
+#include "simd.h"
+
+// Rows and vectors of the tile of sums that stays in registers: the sums, a row of B and one broadcast must fit, and
+// there must be enough independent sums to hide the latency of a multiply-add.
+#if defined(__AVX512F__)
+constexpr int TILE_ROWS = 8, TILE_VECTORS = 3;
+#else
+constexpr int TILE_ROWS = 4, TILE_VECTORS = 1;
+#endif
+
+INLINE int64_t padded(int64_t size) { return (size + LANES - 1) / LANES * LANES; }
+
+template <int VECTORS, class Start, class Finish>
+INLINE void gemm_tile(int64_t row, int64_t column, int64_t depth, const float* a, int64_t a_row, int64_t a_step,
+                      const float* b, int64_t b_step, const Start& start, const Finish& finish) {
+    Floats sums[TILE_ROWS][VECTORS];
+    for (int r = 0; r < TILE_ROWS; ++r)
+        for (int v = 0; v < VECTORS; ++v) sums[r][v] = start(row + r, column + v * LANES);
+    a += row * a_row, b += column;
+    for (int64_t k = 0; k < depth; ++k, a += a_step, b += b_step) {
+        Floats right[VECTORS];
+        for (int v = 0; v < VECTORS; ++v) right[v] = load(b + v * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < TILE_ROWS; ++r)
+            for (int v = 0; v < VECTORS; ++v) sums[r][v] += right[v] * a[r * a_row];
+    }
+    for (int r = 0; r < TILE_ROWS; ++r)
+        for (int v = 0; v < VECTORS; ++v) finish(row + r, column + v * LANES, sums[r][v]);
+}
+
+// start(row, column) + sum over k < depth of a[row * a_row + k * a_step] * b[k * b_step + column], given to
+// finish(row, column, sums) for sixteen columns at a time. `rows` and `columns` are rounded up to whole tiles: memory
+// must reach that far, what it holds there only reaches the sums of those rows and columns.
+template <class Start, class Finish>
+INLINE void gemm(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_row, int64_t a_step,
+                 const float* b, int64_t b_step, const Start& start, const Finish& finish) {
+    for (int64_t column = 0; column < columns;) {
+        const int64_t left = (columns - column + LANES - 1) / LANES;
+        // Four are two and two: a tile of one vector is the slowest.
+        const int64_t vectors = left == 4 ? std::min(TILE_VECTORS, 2) : std::min<int64_t>(TILE_VECTORS, left);
+        for (int64_t row = 0; row < rows; row += TILE_ROWS) {
+            if (vectors == 3)
+                gemm_tile<3>(row, column, depth, a, a_row, a_step, b, b_step, start, finish);
+            else if (vectors == 2)
+                gemm_tile<2>(row, column, depth, a, a_row, a_step, b, b_step, start, finish);
+            else
+                gemm_tile<1>(row, column, depth, a, a_row, a_step, b, b_step, start, finish);
+        }
+        column += vectors * LANES;
+    }
+}
