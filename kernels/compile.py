@@ -54,6 +54,8 @@ class Resources(NamedTuple):
 
     def problem(self) -> str | None:
         """Why this kernel may not ship, or None."""
+        if self.registers < 8:
+            return f"{self.registers} registers: the compiler made nothing of it"
         if self.shared > SHARED_LIMIT[self.arch]:
             return f"{self.shared} bytes of shared memory, sm_{self.arch} has {SHARED_LIMIT[self.arch]}"
         if self.stack > MOST_SPILLED[self.arch]:
