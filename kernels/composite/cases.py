@@ -27,7 +27,13 @@ class CompositeCase(NamedTuple):
 
 
 def packed(
-    counts: list[int], channels: int = 3, *, density: float = 1.0, scale: float | None = None, padding: int = 0, seed: int = 0
+    counts: list[int],
+    channels: int = 3,
+    *,
+    density: float = 1.0,
+    scale: float | None = None,
+    padding: int = 0,
+    seed: int = 0,
 ) -> dict[str, Tensor]:
     """Rays with `counts` samples of random density (mean `density`) and length, `padding` rows behind."""
     g = torch.Generator().manual_seed(seed)

@@ -21,7 +21,9 @@ from kernels.launch import ceil_div, launch
 TILE = 32
 """Samples at a time: the lanes of a warp."""
 MOST_CHANNELS = 32
-"""Channels at a time: with a tile's samples they fill 32 registers of a lane."""
+"""Channels a program of the forward pass: with a tile's samples they fill 32 registers of a lane."""
+MOST_BACKWARD = 8
+"""Channels at a time in the backward pass, which needs the registers; more are a loop."""
 
 
 @triton.jit
@@ -217,10 +219,9 @@ class _Composite(torch.autograd.Function):
                 given[i] = t0.new_zeros(shape)
         out = [None if t is None else torch.empty_like(t) for t in (density, values, t0, t1, scale)]
         constants = {**ctx.constants, "WEIGHTS": given[3] is not None}
-        grid = (max(rays, 1),)
-        launch(
-            backward_kernel, grid, *tensors, *ctx.sizes, transmittance, *given, *out, num_warps=1, **constants
-        )  # fmt: skip
+        constants["CHANNELS"] = min(MOST_BACKWARD, constants["CHANNELS"])
+        arguments = (*tensors, *ctx.sizes, transmittance, *given, *out)
+        launch(backward_kernel, (max(rays, 1),), *arguments, num_warps=1, **constants)
         return *out, None, None
 
 

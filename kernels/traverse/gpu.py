@@ -125,7 +125,11 @@ def traverse_kernel(
                 cell += coarser.to(tl.int32)
         x, y, z = x * factor + half, y * factor + half, z * factor + half
         inside = alive & (x >= 0) & (x < size) & (y >= 0) & (y < size) & (z >= 0) & (z < size)
-        i, j, l = tl.where(inside, x, 0.0).to(tl.int32), tl.where(inside, y, 0.0).to(tl.int32), tl.where(inside, z, 0.0).to(tl.int32)
+        i, j, l = (
+            tl.where(inside, x, 0.0).to(tl.int32),
+            tl.where(inside, y, 0.0).to(tl.int32),
+            tl.where(inside, z, 0.0).to(tl.int32),
+        )
         place = ((cell * cells + i) * cells + j).to(tl.int64) * cells + l
         distance = tl.load(distances_ptr + place, mask=inside, other=1).to(tl.int32)
         cube = tl.maximum(distance - 1, 0).to(tl.float32)

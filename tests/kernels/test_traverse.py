@@ -39,11 +39,14 @@ def every_sample(c):
     doubtful = ((place - place.round()).abs().amin(dim=-1) < tiny) | ((middle - far[:, None]).abs() < 1e-5)
     for level in range(cascades - 1):
         doubtful |= (length * 0.999 / (2**level * edge) - 1).abs() < 1e-5
+    doubtful &= point.abs().amax(dim=-1) < 2 ** (cascades - 1) * cells / 2 + 1  # far outside all agree
     return t0, t1, occupied & (middle < far[:, None]), doubtful
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", [n for n, c in CASES.items() if "limit" not in c.options and "capacity" not in c.options])
+@pytest.mark.parametrize(
+    "name", [n for n, c in CASES.items() if "limit" not in c.options and "capacity" not in c.options]
+)
 def test_keeps_what_testing_every_sample_keeps(name, backend):
     c = CASES[name]
     found = found_by(c, backend)
@@ -64,7 +67,7 @@ def test_keeps_what_testing_every_sample_keeps(name, backend):
         kept[r, k] = True
     assert torch.equal(kept[~doubtful], expected[~doubtful])
     if not c.on_faces:
-        assert doubtful.sum() <= 2 + 1e-3 * doubtful.numel()
+        assert doubtful.sum() <= 4 + 1e-3 * doubtful.numel()
 
 
 @pytest.mark.parametrize("name", CASES)
