@@ -250,32 +250,43 @@ extern "C" int64_t traverse_write(const float* origins, const float* directions,
     return 0;
 }
 
-// Distance along one axis after another: out = min over j of max(|j|, in at j cells away). Bytes, row by row.
+typedef uint8_t Bytes __attribute__((vector_size(64)));
+
+INLINE Bytes load_bytes(const uint8_t* p, int64_t count) {
+    Bytes v = ~Bytes{};  // 255: nothing occupied
+    std::memcpy(&v, p, std::min<int64_t>(count, 64));
+    return v;
+}
+INLINE Bytes least(Bytes a, Bytes b) { return a < b ? a : b; }
+
+// Distance along one axis after another: out = min over j of max(|j|, in at j cells away), 64 cells of a row at a time.
 extern "C" int64_t distance_pass(const uint8_t* in, uint8_t* out, int64_t cells, int64_t axis, int64_t planes,
                                  int64_t limit, int64_t threads) {
-    const int64_t G = cells, stride = axis == 0 ? G * G : axis == 1 ? G : 1;
+    const int64_t G = cells, stride = axis == 0 ? G * G : G;
     parallel_for(planes * G, 1, threads, [&](int64_t begin, int64_t end) {
-        for (int64_t slab = begin; slab < end; ++slab) {  // slab = (cascade, x)
-            const int64_t x = slab % G;
-            for (int64_t y = 0; y < G; ++y) {
-                const uint8_t* row = in + (slab * G + y) * G;
-                uint8_t* to = out + (slab * G + y) * G;
-                const int64_t place = axis == 0 ? x : y;
-                for (int64_t z = 0; z < G; ++z) to[z] = std::min<uint8_t>(row[z], static_cast<uint8_t>(limit));
-                for (int64_t j = 1; j < limit; ++j) {
-                    const uint8_t far = static_cast<uint8_t>(j);
-                    if (axis == 2) {
-                        for (int64_t z = 0; z + j < G; ++z) to[z] = std::min(to[z], std::max(far, row[z + j]));
-                        for (int64_t z = j; z < G; ++z) to[z] = std::min(to[z], std::max(far, row[z - j]));
-                        continue;
+        std::vector<uint8_t> padded(axis == 2 ? G + 2 * limit + 64 : 0, 255);
+        for (int64_t row = begin * G; row < end * G; ++row) {
+            const int64_t place = axis == 0 ? row / G % G : row % G;
+            const int64_t before = axis == 2 ? limit : std::min(limit, place + 1);
+            const int64_t behind = axis == 2 ? limit : std::min(limit, G - place);
+            if (axis == 2) std::memcpy(padded.data() + limit, in + row * G, G);
+            for (int64_t z = 0; z < G; z += 64) {
+                const int64_t count = std::min<int64_t>(64, G - z), step = axis == 2 ? 1 : stride;
+                const uint8_t* from = axis == 2 ? padded.data() + limit + z : in + row * G + z;
+                Bytes found = load_bytes(from, count);
+                auto look = [&](int64_t size) {
+                    for (int64_t j = 1; j < before; ++j) {
+                        const Bytes there = load_bytes(from - j * step, size), far = Bytes{} + static_cast<uint8_t>(j);
+                        found = least(found, there > far ? there : far);
                     }
-                    const uint8_t* up = row + j * stride;
-                    const uint8_t* down = row - j * stride;
-                    if (place + j < G)
-                        for (int64_t z = 0; z < G; ++z) to[z] = std::min(to[z], std::max(far, up[z]));
-                    if (place - j >= 0)
-                        for (int64_t z = 0; z < G; ++z) to[z] = std::min(to[z], std::max(far, down[z]));
-                }
+                    for (int64_t j = 1; j < behind; ++j) {
+                        const Bytes there = load_bytes(from + j * step, size), far = Bytes{} + static_cast<uint8_t>(j);
+                        found = least(found, there > far ? there : far);
+                    }
+                };
+                if (axis == 2 || count == 64) look(64);
+                else look(count);
+                std::memcpy(out + row * G + z, &found, count);
             }
         }
     });
