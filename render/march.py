@@ -170,7 +170,7 @@ def march_picture(
     threshold: float = 1e-4,
     invisible: float = 0.0,
 ) -> Frame:
-    """ "rgb", "alpha" and "depth" (z in the camera's frame, the mean of what is seen) from `camera`, `chunk` rays at once.
+    """ "rgb", "alpha" and "depth" (z in the camera's frame, the mean over what is seen), `chunk` rays at once.
 
     background: [3]; the picture is made, and returned, on its device.
     """

@@ -88,5 +88,5 @@ def configurations() -> Iterator[Callable[[], object]]:
 
 def _both_ways(inputs: dict[str, Tensor], with_weights: bool) -> None:
     inputs = {**inputs, "density": inputs["density"].requires_grad_()}
-    found = composite(**inputs, backend="gpu")
+    found = composite(**inputs, backend="gpu")  # type: ignore[arg-type]
     (found.values.sum() + (found.weights.sum() if with_weights else 0)).backward()

@@ -17,8 +17,8 @@ LIBRARY = NativeLibrary(Path(__file__).with_name("cpu.cpp"))
 class _Composite(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Any:
-        *tensors, threshold = arguments
-        tensors = [t if t is None else t.contiguous() for t in tensors]
+        *given, threshold = arguments
+        tensors: list[Any] = [t if t is None else t.contiguous() for t in given]
         _, values, t0, _, _, start = tensors
         (samples, channels), rays = values.shape, len(start) - 1
         out = (values.new_empty(rays, channels), t0.new_empty(rays), t0.new_empty(rays), torch.empty_like(t0))

@@ -6,6 +6,7 @@ lengths, and a long ray costs length / 32 steps; a lane a ray would load from 32
 Scans are exclusive without a shift: their elements are pairs (all but the last, the last).
 """
 
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false
 from __future__ import annotations
 
 from typing import Any
@@ -45,10 +46,9 @@ def _opacity(density_ptr, t0_ptr, t1_ptr, scale_ptr, at, inside, SCALED: tl.cons
     density = tl.where(density > 3.4028234663852886e38, 3.4028234663852886e38, density)
     t0 = tl.load(t0_ptr + at, mask=inside, other=0.0)
     t1 = tl.load(t1_ptr + at, mask=inside, other=0.0)
+    scale = tl.full(density.shape, 1.0, tl.float32)
     if SCALED:
         scale = tl.load(scale_ptr + at, mask=inside, other=1.0)
-    else:
-        scale = tl.full(density.shape, 1.0, tl.float32)
     x = density * (t1 - t0)
     clear = tl.exp(-x)
     series = (1 - x * (1 / 7)) * (1 / 6)
@@ -188,8 +188,8 @@ def backward_kernel(
 class _Composite(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Any:
-        *tensors, threshold = arguments
-        tensors = [t if t is None else t.contiguous() for t in tensors]
+        *given, threshold = arguments
+        tensors: list[Any] = [t if t is None else t.contiguous() for t in given]
         _, values, t0, _, scale, start = tensors
         (samples, channels), rays = values.shape, len(start) - 1
         out = (values.new_empty(rays, channels), t0.new_empty(rays), t0.new_empty(rays), torch.empty_like(t0))

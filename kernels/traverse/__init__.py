@@ -1,8 +1,8 @@
 """traverse: the samples of rays that lie in occupied cells of a grid, packed ray by ray.
 
-The grid is `distances` [C, G, G, G] uint8, indexed [cascade, x, y, z]. Cascade c covers the box enlarged 2^c times about
-its centre with G^3 cells. 0 marks an occupied cell, another number how many cells away (in the largest of the three
-coordinates) the next occupied one of that cascade is at least; `distance_grid` makes it.
+The grid is `distances` [C, G, G, G] uint8, indexed [cascade, x, y, z]. Cascade c covers the box enlarged 2^c times
+about its centre with G^3 cells. 0 marks an occupied cell, another number how many cells away the next
+occupied one of that cascade is at least, in the largest of the three coordinates; `distance_grid` makes it.
 
 Every ray has a fixed lattice of samples [t_k, t_{k+1}], k = 0, 1, ...: t_k = near + (k + phase) step, and where
 cone t exceeds the step, lengths are cone t, up to an edge of the coarsest cells. A sample is kept if its midpoint lies
@@ -14,6 +14,7 @@ for midpoints within rounding of a cell's face, which may count to either side.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -145,7 +146,7 @@ def _with_finer(occupied: Tensor) -> Tensor:
     occupied = occupied.clone()
     quarter = occupied.shape[1] // 4
     middle = slice(quarter, 3 * quarter)
-    for finer, coarser in zip(occupied[:-1], occupied[1:], strict=True):
+    for finer, coarser in pairwise(occupied):
         pairs = finer[0::2] | finer[1::2]
         pairs = pairs[:, 0::2] | pairs[:, 1::2]
         coarser[middle, middle, middle] |= pairs[:, :, 0::2] | pairs[:, :, 1::2]

@@ -5,6 +5,7 @@ those of neighbouring rays lie together (a grid of 128^3 is 2 MB and stays in th
 bound by latency: few rays a program keep the wait for the longest ray short, many programs hide the look-ups.
 """
 
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false
 from __future__ import annotations
 
 from typing import Any
@@ -62,7 +63,7 @@ def _way_out(place, corner, d, inverse, cube, cells):
 
 
 @triton.jit
-def traverse_kernel(
+def traverse_kernel(  # noqa: C901
     origins_ptr, directions_ptr, near_ptr, far_ptr, phases_ptr, rays, distances_ptr, box_ptr, cells, step, cone, rate,
     limit, counts_ptr, start_ptr, t0_ptr, t1_ptr, owner_ptr,
     CASCADES: tl.constexpr, CONE: tl.constexpr, WRITE: tl.constexpr, RAYS: tl.constexpr,
@@ -125,17 +126,17 @@ def traverse_kernel(
                 cell += coarser.to(tl.int32)
         x, y, z = x * factor + half, y * factor + half, z * factor + half
         inside = alive & (x >= 0) & (x < size) & (y >= 0) & (y < size) & (z >= 0) & (z < size)
-        i, j, l = (
+        i, j, m = (
             tl.where(inside, x, 0.0).to(tl.int32),
             tl.where(inside, y, 0.0).to(tl.int32),
             tl.where(inside, z, 0.0).to(tl.int32),
         )
-        place = ((cell * cells + i) * cells + j).to(tl.int64) * cells + l
+        place = ((cell * cells + i) * cells + j).to(tl.int64) * cells + m
         distance = tl.load(distances_ptr + place, mask=inside, other=1).to(tl.int32)
         cube = tl.maximum(distance - 1, 0).to(tl.float32)
         leap = _way_out(x, i.to(tl.float32), dx, inverse_x, cube, size)
         leap = tl.minimum(leap, _way_out(y, j.to(tl.float32), dy, inverse_y, cube, size))
-        leap = tl.minimum(leap, _way_out(z, l.to(tl.float32), dz, inverse_z, cube, size))
+        leap = tl.minimum(leap, _way_out(z, m.to(tl.float32), dz, inverse_z, cube, size))
         target = middle + tl.maximum(leap, 0.0) / factor
         if CONE and CASCADES > 1:  # longer samples may belong to the next cascade
             target = tl.where(cell < CASCADES - 1, tl.minimum(target, edge / factor / cone * 0.998), target)

@@ -90,10 +90,13 @@ def traverse(
     counts = kept.sum(dim=1, dtype=torch.int32)
     ray_start = first_rows(counts, capacity)
     kept &= (ray_start.diff() == counts)[:, None]
-    found = (t0[kept], t1[kept], kept.nonzero()[:, 0].int())
-    if capacity is not None:
-        found = tuple(torch.nn.functional.pad(t, (0, capacity - len(t))) for t in found)
-    return Traversed(*found, ray_start, counts)
+    rows = int(ray_start[-1]) if capacity is None else capacity
+
+    def padded(found: Tensor) -> Tensor:
+        return torch.nn.functional.pad(found, (0, rows - len(found)))
+
+    owner = kept.nonzero()[:, 0].int()
+    return Traversed(padded(t0[kept]), padded(t1[kept]), padded(owner), ray_start, counts)
 
 
 def distance_grid(occupied: Tensor, limit: int) -> Tensor:

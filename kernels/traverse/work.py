@@ -75,7 +75,7 @@ def works(device: torch.device) -> list[Work]:
     for share in (0.05, 0.2):
         arguments = inputs(share, device)
         run = functools.partial(traverse, step=STEP, limit=LIMIT)
-        kept = run(**arguments)
+        kept = traverse(**arguments, step=STEP, limit=LIMIT)  # type: ignore[arg-type]
         runs = int((kept.t0[1:] - kept.t1[:-1] > 0.5 * STEP).sum()) + SIDE * SIDE
         floor = Floor(bytes=36 * SIDE * SIDE + 12 * len(kept.t0), gathers=2 * runs)
         name = f"{SIDE}x{SIDE} rays, {CELLS}^3 cells, {share:.0%} occupied, {len(kept.t0)} samples"

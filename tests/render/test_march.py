@@ -118,7 +118,7 @@ def test_gradients_and_a_few_steps_find_the_ball():
     with torch.no_grad():
         guess.colour.fill_(0.5)
     optimiser = torch.optim.Adam(guess.parameters(), lr=0.1)
-    for step in range(200):
+    for step in range(500):
         context = Context(True, step, torch.Generator().manual_seed(step))
         loss = (march(guess, UniformSampler(48), rays, context, BLACK).rgb - target).square().mean()
         optimiser.zero_grad()
