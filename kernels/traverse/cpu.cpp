@@ -38,11 +38,12 @@ INLINE Floats log2_series(Floats x) {
 // A ray's lattice: t(k + phase), and back. Linear up to a, geometric up to b, then linear.
 template <bool CONE>
 struct Lattice {
-    float step, cone, rate, longest;
+    float step, inverse_step, cone, rate, longest;
     Floats near, phase, a, at_a, b, at_b;
 
     INLINE Lattice(const Grid& g, float longest, Floats near, Floats phase)
-        : step(g.step), cone(g.cone), longest(longest), near(near), phase(phase) {
+        
+        : step(g.step), inverse_step(1 / g.step), cone(g.cone), longest(longest), near(near), phase(phase) {
         if (!CONE) return;
         rate = std::log2(1 + cone);
         a = maximum(near, splat(step / cone));
@@ -61,7 +62,7 @@ struct Lattice {
     }
     // A k such that the midpoints of all samples before it lie before t.
     INLINE Floats first_from(Floats t) const {
-        Floats p = (t - near) / step;
+        Floats p = (t - near) * inverse_step;
         if (CONE) {
             const Floats growing = at_a + log2_series(maximum(minimum(t, b), a) / a) / rate;
             p = select(t > a, growing + maximum(t - b, splat(0)) / longest, p);
@@ -73,9 +74,20 @@ struct Lattice {
     }
 };
 
+// How many of `run` samples from k on have their midpoints before `end`: all, but for the last run of a ray.
+template <bool CONE>
+INLINE int64_t before(const Lattice<CONE>& lattice, int lane, int64_t k, int64_t run, float end) {
+    while (run > 0) {
+        const Floats last = splat(static_cast<float>(k + run - 1));
+        if ((0.5f * (lattice.t(last) + lattice.t(last + 1.0f)))[lane] < end) break;
+        --run;
+    }
+    return run;
+}
+
 struct Rays { const float *origins, *directions, *near, *far, *phases; };
 
-// Calls emit(ray, k begin, k end, lattice) for the runs of one lane's ray in order; returns through `counts`.
+// Calls emit(lane, first k, number, lattice) for the runs of sixteen rays, those of one ray in order.
 template <bool CONE, class Emit>
 INLINE void sixteen(const Grid& grid, const Rays& rays, int64_t first, int count, Ints& counts, const Emit& emit) {
     float lanes[8][LANES];
@@ -106,6 +118,7 @@ INLINE void sixteen(const Grid& grid, const Rays& rays, int64_t first, int count
     const Lattice<CONE> lattice(grid, longest, near, load(phase));
     const Floats end = minimum(far, leave + absolute(leave) * 1e-5f);
     Floats k = maximum(lattice.first_from(enter - absolute(enter) * 1e-5f) - 1.0f, splat(0));
+    const Floats safe = lattice.first_from(end);  // all samples before it have their midpoints before the end
     Ints alive = (lane_numbers() < static_cast<float>(count)) & (enter < end);
     counts = Ints{};
     while (true) {
@@ -142,19 +155,20 @@ INLINE void sixteen(const Grid& grid, const Rays& rays, int64_t first, int count
         for (int a = 0; a < 3; ++a) {
             const Floats up = minimum(corner[a] + 1.0f + cube, splat(G)) - place[a];
             const Floats down = place[a] - maximum(corner[a] - cube, splat(0));
-            leap = minimum(leap, (select(d[a] < 0.0f, down, up) - MARGIN) / factor * inverse[a]);
+            leap = minimum(leap, (select(d[a] < 0.0f, down, up) - MARGIN) * inverse[a]);
         }
-        Floats target = middle + maximum(leap, splat(0));
+        Floats target = middle + maximum(leap, splat(0)) / factor;
         // Longer samples may belong to the next cascade.
         if (CONE && C > 1) target = select(cascade < static_cast<int>(C - 1), minimum(target, edge / factor / grid.cone * 0.998f), target);
         const Floats next = select(inside, maximum(lattice.first_from(target), k + 1.0f), k + 1.0f);
-        Floats stop = next;
         if (any(occupied)) {
-            // The run ends at `end`, too; the samples between are few, so one by one.
             for (int l = 0; l < LANES; ++l) {
                 if (!occupied[l]) continue;
-                const int64_t run = std::min<int64_t>(static_cast<int64_t>(stop[l] - k[l]), grid.limit - counts[l]);
-                counts[l] += emit(l, static_cast<int64_t>(k[l]), run, lattice, end[l]);
+                const int64_t from = static_cast<int64_t>(k[l]);
+                int64_t run = std::min<int64_t>(static_cast<int64_t>(next[l]) - from, grid.limit - counts[l]);
+                if (next[l] > safe[l]) run = before(lattice, l, from, run, end[l]);
+                emit(l, from, run, lattice);
+                counts[l] += run;
                 if (counts[l] >= grid.limit) alive[l] = 0;
             }
         }
@@ -162,25 +176,12 @@ INLINE void sixteen(const Grid& grid, const Rays& rays, int64_t first, int count
     }
 }
 
-// How many of `run` samples from k on have their midpoints before `end`: all, but for the last run of a ray.
-template <bool CONE>
-INLINE int64_t before(const Lattice<CONE>& lattice, int lane, int64_t k, int64_t run, float end) {
-    while (run > 0) {
-        const Floats last = splat(static_cast<float>(k + run - 1));
-        if ((0.5f * (lattice.t(last) + lattice.t(last + 1.0f)))[lane] < end) break;
-        --run;
-    }
-    return run;
-}
-
 template <bool CONE>
 void count_block(const Grid& grid, const Rays& rays, int64_t begin, int64_t end, int32_t* out) {
     for (int64_t i = begin; i < end; i += LANES) {
         const int count = static_cast<int>(std::min<int64_t>(LANES, end - i));
         Ints counts;
-        sixteen<CONE>(grid, rays, i, count, counts, [&](int l, int64_t k, int64_t run, const Lattice<CONE>& lattice, float last) {
-            return before(lattice, l, k, run, last);
-        });
+        sixteen<CONE>(grid, rays, i, count, counts, [](int, int64_t, int64_t, const Lattice<CONE>&) {});
         for (int l = 0; l < count; ++l) out[i + l] = counts[l];
     }
 }
@@ -194,8 +195,7 @@ void write_block(const Grid& grid, const Rays& rays, int64_t begin, int64_t end,
         for (int l = 0; l < LANES; ++l) at[l] = l < count ? start[i + l] : 0;
         if (start[i] == start[i + count]) continue;
         Ints counts;
-        sixteen<CONE>(grid, rays, i, count, counts, [&](int l, int64_t k, int64_t run, const Lattice<CONE>& lattice, float last) {
-            run = before(lattice, l, k, run, last);
+        sixteen<CONE>(grid, rays, i, count, counts, [&](int l, int64_t k, int64_t run, const Lattice<CONE>& lattice) {
             Lattice<CONE> own = lattice;
             own.near = splat(lattice.near[l]), own.phase = splat(lattice.phase[l]);
             if (CONE) {
@@ -215,7 +215,6 @@ void write_block(const Grid& grid, const Rays& rays, int64_t begin, int64_t end,
                 }
             }
             at[l] += written;
-            return run;
         });
     }
 }
