@@ -206,12 +206,16 @@ void write_block(const Grid& grid, const Rays& rays, int64_t begin, int64_t end,
             const int64_t written = std::min(run, room);
             for (int64_t done = 0; done < written; done += LANES) {
                 const Floats position = static_cast<float>(k + done) + lane_numbers();
-                float low[LANES], high[LANES];
-                store(low, own.t(position)), store(high, own.t(position + 1.0f));
-                const int64_t some = std::min<int64_t>(LANES, written - done);
-                for (int64_t j = 0; j < some; ++j) {
-                    t0[at[l] + done + j] = low[j], t1[at[l] + done + j] = high[j];
-                    owner[at[l] + done + j] = static_cast<int32_t>(i + l);
+                const Floats low = own.t(position), high = own.t(position + 1.0f);
+                const Ints self = Ints{} + static_cast<int32_t>(i + l);
+                const int64_t to = at[l] + done;
+                // Whole vectors within the ray's own rows: what is too much is written over by its next samples.
+                const int64_t some = std::min<int64_t>(LANES, start[i + l + 1] - to) * sizeof(float);
+                if (some == sizeof low) {
+                    store(t0 + to, low), store(t1 + to, high), std::memcpy(owner + to, &self, sizeof self);
+                } else {
+                    std::memcpy(t0 + to, &low, some), std::memcpy(t1 + to, &high, some);
+                    std::memcpy(owner + to, &self, some);
                 }
             }
             at[l] += written;
