@@ -131,7 +131,7 @@ class OccupancySampler(nn.Module):
     def refresh(self, field: VolumeField, step: int, chunk: int = 1 << 18) -> None:
         """Ask `field` for the density in cells, and update the grid."""
         self._refreshed = step
-        generator = torch.Generator(self.box.device).manual_seed(hash((self.seed, step)) % 2**63)
+        generator = torch.Generator(self.box.device).manual_seed((self.seed * 1_000_003 + step) % 2**63)
         cells = self._cells(step, generator)
         flat = self.thickness.view(-1)
         seen = torch.cat([self._thickness(field, some, generator) for some in cells.split(chunk)])
