@@ -74,10 +74,14 @@ class Camera:
 
 @dataclass(frozen=True)
 class Rays:
-    """origins, directions: [..., 3] in world coordinates, directions of unit length."""
+    """origins, directions: [..., 3] in world coordinates, directions of unit length.
+
+    radius: [...] half a pixel's width a unit of distance (0 for an orthographic camera), or None for infinitely thin.
+    """
 
     origins: Tensor
     directions: Tensor
+    radius: Tensor | None = None
 
 
 def camera_from_fov(
@@ -126,10 +130,11 @@ def camera_rays(camera: Camera, pixels: Tensor | None = None) -> Rays:
     v = (pixels[..., 1] - camera.cy) / camera.fy
     if camera.projection == "orthographic":
         origins = torch.stack([u, v, torch.zeros_like(u)], dim=-1) @ pose[:3, :3].T + pose[:3, 3]
-        return Rays(origins, pose[:3, 2].expand_as(origins))
+        return Rays(origins, pose[:3, 2].expand_as(origins), torch.zeros_like(u))
     directions = torch.stack([u, v, torch.ones_like(u)], dim=-1) @ pose[:3, :3].T
-    directions = torch.nn.functional.normalize(directions, dim=-1)
-    return Rays(pose[:3, 3].expand_as(directions), directions)
+    length = directions.norm(dim=-1)
+    radius = (0.25 / camera.fx + 0.25 / camera.fy) / length
+    return Rays(pose[:3, 3].expand_as(directions), directions / length[..., None], radius)
 
 
 def project_points(camera: Camera, points: Tensor) -> tuple[Tensor, Tensor]:
