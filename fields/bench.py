@@ -2,39 +2,75 @@
 
 The step is everything that training does: projection, tiles, harmonics, blending, loss, all gradients, Adam over every
 row, and the densifier's statistics. Blending, forward and backward, is the part that cannot be avoided; the ratio of
-the two says what the rest costs. Written as JSON and Markdown to docs/benchmarks/ with `--write`.
+the two says what the rest costs. Written as JSON and Markdown, in docs/benchmarks/ where nothing else is said.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 import tyro
+from torch import Tensor
 
 from fields.config import SplatsConfig
 from fields.optimise import begin
 from fields.splats import Splats
-from kernels import peak
-from kernels.bench import Options, bench_blend, check_if_asked, machine, make_scene, median_ms, publish
+from kernels.bench import DOCS, check_if_asked, machine, publish
+from kernels.blend import blend
+from kernels.peak import time_seconds
+from kernels.project import Lens, project
+from kernels.project.work import scene
+from kernels.tile import tile
 from render.camera import Camera
 from scenes.scene import Pixels, View, ViewBatch
 
+CPU = torch.device("cpu")
 
-def bench_step(gaussians: int, width: int, height: int, repeats: int) -> float:
-    """Median milliseconds of a training step at step 20,000 of 30,000: all harmonics, no row edits."""
-    scene = make_scene(gaussians, width, height)
-    means, quaternions, log_scales, opacity_logits = scene.parameters
-    tensors = {
-        "means": means,
-        "quaternions": quaternions,
-        "log_scales": log_scales,
-        "opacity_logits": opacity_logits,
-        "dc": scene.dc,
-        "rest": scene.rest,
-    }
-    lens = scene.lens
-    camera = Camera(torch.eye(4), lens.fx, lens.fy, lens.cx, lens.cy, width, height)
-    target = torch.rand(height, width, 3, generator=torch.Generator().manual_seed(2))
-    view = View("bench", camera, lambda: Pixels(torch.zeros(height, width, 3, dtype=torch.uint8)))
+
+@dataclass(frozen=True)
+class Options:
+    """Check the kernels, then time a training step and the blending in it."""
+
+    gaussians: int = 50_000
+    """Gaussians in the scene."""
+    width: int = 800
+    """Picture width in pixels."""
+    height: int = 600
+    """Picture height in pixels."""
+    repeats: int = 15
+    """Timed calls; the median counts."""
+    check: bool = True
+    """Run the correctness tests of the kernels first; figures without them mean nothing."""
+    write: Path | None = DOCS
+    """Folder for the JSON and the Markdown table."""
+
+
+def bench_blend(parameters: dict[str, Tensor], dc: Tensor, lens: Lens, repeats: int) -> float:
+    """Milliseconds of blending three channels, forward and backward."""
+    with torch.no_grad():
+        projected = project(**parameters, lens=lens)  # type: ignore[arg-type]
+    tiles = tile(projected, lens.width, lens.height)
+    leaves = [t.clone().requires_grad_() for t in (projected.centres, projected.factors, projected.opacities, dc)]
+
+    def forward() -> Tensor:
+        splats = projected._replace(centres=leaves[0], factors=leaves[1], opacities=leaves[2])
+        return blend(splats, leaves[3], tiles, lens.width, lens.height, torch.zeros(3)).image
+
+    image = forward()
+    incoming = torch.randn(image.shape, generator=torch.Generator().manual_seed(1))
+    back = time_seconds(lambda: torch.autograd.grad(image, leaves, incoming, retain_graph=True), CPU, repeats)
+    return 1e3 * (time_seconds(forward, CPU, repeats) + back)
+
+
+def bench_step(parameters: dict[str, Tensor], dc: Tensor, lens: Lens, repeats: int) -> float:
+    """Milliseconds of a training step at step 20,000 of 30,000: all harmonics, no row edits."""
+    rest = 0.1 * torch.randn(len(dc), 15, 3, generator=torch.Generator().manual_seed(3))
+    tensors = {**parameters, "dc": dc, "rest": rest}
+    camera = Camera(torch.eye(4), lens.fx, lens.fy, lens.cx, lens.cy, lens.width, lens.height)
+    target = torch.rand(lens.height, lens.width, 3, generator=torch.Generator().manual_seed(2))
+    view = View("bench", camera, lambda: Pixels(torch.zeros(lens.height, lens.width, 3, dtype=torch.uint8)))
     batch = ViewBatch(view, 0, target, torch.zeros(3))
     config = SplatsConfig(densify_every=1_000_000, reset_every=1_000_000, densify_stop=30_000)
     model = Splats(config, tensors, steps=30_000)
@@ -46,17 +82,16 @@ def bench_step(gaussians: int, width: int, height: int, repeats: int) -> float:
         optimiser.step()
         model.after_step(20_000)
 
-    return median_ms(step, repeats)
+    return 1e3 * time_seconds(step, CPU, repeats)
 
 
 def main(options: Options) -> None:
     """Check the kernels, then benchmark the step and the blending in it."""
-    check_if_asked(options)
-    size = options.gaussians, options.width, options.height
-    blending = bench_blend(make_scene(*size), peak.measure(), options.repeats)
-    assert blending.backward_ms is not None
-    blend_ms = blending.forward_ms + blending.backward_ms
-    step_ms = bench_step(*size, options.repeats)
+    check_if_asked(options.check)
+    parameters, lens = scene(options.gaussians, options.width, options.height, CPU)
+    dc = torch.rand(options.gaussians, 3, generator=torch.Generator().manual_seed(4))
+    blend_ms = bench_blend(parameters, dc, lens, options.repeats)
+    step_ms = bench_step(parameters, dc, lens, options.repeats)
     table = (
         f"{machine()}. {options.gaussians} Gaussians, {options.width}x{options.height}, medians.\n\n"
         "| blend forward + backward ms | training step ms | ratio |\n|---|---|---|\n"
