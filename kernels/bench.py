@@ -13,7 +13,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -114,9 +114,16 @@ def assert_agree(work: Work, ours: Any, theirs: Any, what: str) -> None:
     for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         if a is None or b is None:
             continue
-        error, size = float((a.double() - b.double()).norm()), float(b.double().norm())
+        a, b = a.detach().double(), b.detach().double()
+        error, size = float((a - b).norm()), float(b.norm())
         if not error <= 1e-3 * size + 1e-12:
             raise SystemExit(f"{work.operator} {work.name}: {what} {i} differs from torch's by {error / size:.1e}")
+
+
+def time_slow(function: Callable[[], object], device: torch.device) -> float:
+    """Median seconds of five calls after one; of that one alone when it takes longer than a second."""
+    once = time_seconds(function, device, 1, warm_up=0)
+    return once if once > 1 else time_seconds(function, device, 5, warm_up=0)
 
 
 def time_work(work: Work, peak: Peak, device: torch.device, repeats: int) -> Row:
@@ -129,7 +136,7 @@ def time_work(work: Work, peak: Peak, device: torch.device, repeats: int) -> Row
     def timing(name: str, floor: Floor) -> Timing:
         seconds, bound = peak.seconds(floor)
         ms = 1e3 * time_seconds(getattr(ours, name), device, repeats)
-        plain = None if theirs is None else 1e3 * time_seconds(getattr(theirs, name), device, max(repeats // 3, 3), 1)
+        plain = None if theirs is None else 1e3 * time_slow(getattr(theirs, name), device)
         return Timing(ms, 1e3 * seconds, bound, plain)
 
     forward = timing("forward", work.forward)
@@ -143,15 +150,16 @@ def time_work(work: Work, peak: Peak, device: torch.device, repeats: int) -> Row
     return Row(work.operator, work.name, forward, backward, 1e-3 * work.items / forward.ms, work.unit)
 
 
-def check(names: list[str]) -> int:
-    """Run the operators' own tests over all shared cases; the exit code is pytest's."""
+def check(names: tuple[str, ...]) -> int:
+    """Run the tests of the kernels, or of some operators by name, over all shared cases; the exit code is pytest's."""
     folder = Path(__file__).parents[1] / "tests" / "kernels"
-    return subprocess.run([sys.executable, "-m", "pytest", "-q", str(folder)], check=False).returncode
+    files = [str(folder / f"test_{name}.py") for name in names] or [str(folder)]
+    return subprocess.run([sys.executable, "-m", "pytest", "-q", *files], check=False).returncode
 
 
-def check_if_asked(asked: bool) -> None:
+def check_if_asked(asked: bool, names: tuple[str, ...] = ()) -> None:
     """Run the check unless told not to; SystemExit when it fails, since figures without it mean nothing."""
-    if asked and check(operators()) != 0:
+    if asked and check(names) != 0:
         raise SystemExit("the check failed: no figures")
 
 
@@ -216,13 +224,14 @@ def main(options: Options) -> None:
     """Check, measure the limits, then time every operator and the peers."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("--device cuda: torch finds no CUDA device here; use --device cpu")
-    check_if_asked(options.check)
+    for name in options.op:
+        if name not in operators():
+            raise SystemExit(f"--op {name}: no such operator; there are {', '.join(operators())}")
+    check_if_asked(options.check, options.op)
     device = torch.device(options.device)
     peak = measure(device)
     rows = []
     for name in options.op or operators():
-        if not (Path(__file__).parent / name / "work.py").exists():
-            raise SystemExit(f"--op {name}: no such operator; there are {', '.join(operators())}")
         for work in importlib.import_module(f"kernels.{name}.work").works(device):
             rows.append(time_work(work, peak, device, options.repeats))
             print(" | ".join([name, work.name, *rows[-1].forward.cells()]), file=sys.stderr)

@@ -10,26 +10,18 @@
 
 namespace {
 
-INLINE float most(Floats v) {
-    float lanes[LANES], result;
-    store(lanes, v);
-    result = lanes[0];
-    for (int l = 1; l < LANES; ++l) result = std::max(result, lanes[l]);
-    return result;
-}
-
 // `line`: n vectors. Writes the transformed ones to `out`.
 void transform(const Floats* line, Floats* out, int64_t n) {
     for (int64_t i = 0; i < n; ++i) {
         Floats best = line[i];
-        float worst = most(best);
-        for (int64_t j = 1; j < n && float(j) * float(j) < worst; ++j) {
-            const Floats away = splat(float(j) * float(j));
-            if (i >= j) best = minimum(best, line[i - j] + away);
-            if (i + j < n) best = minimum(best, line[i + j] + away);
-            if (i < j && i + j >= n) break;
-            if (j % 4 == 0) worst = most(best);
-        }
+        const int64_t inner = std::min(i, n - 1 - i), outer = std::max(i, n - 1 - i);
+        // Until the offset alone exceeds what every lane has found; first to both sides, then to the longer one.
+        int64_t j = 1;
+        for (; j <= inner && any_lane(below(splat(float(j) * float(j)), best)); ++j)
+            best = minimum(best, minimum(line[i - j], line[i + j]) + float(j) * float(j));
+        const int64_t side = i > n - 1 - i ? -1 : 1;
+        for (; j > inner && j <= outer && any_lane(below(splat(float(j) * float(j)), best)); ++j)
+            best = minimum(best, line[i + side * j] + float(j) * float(j));
         out[i] = best;
     }
 }
