@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kernels.project import project, reference
+from kernels.project import Projected, project, reference
 from kernels.project.cases import DIFFERENTIABLE, LENS, pose, random_cloud
 from kernels.project.cases import cases as project_cases
 from kernels.verify import assert_matches_reference, device_for, run, to_double
