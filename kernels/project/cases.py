@@ -53,10 +53,20 @@ def cases() -> dict[str, dict[str, Tensor]]:
     beside = random_cloud(60, seed=6, log_scale=-0.5)
     beside["means"] = beside["means"] * torch.tensor([6.0, 5.0, 3.0])
     found["beside, behind and near the camera"] = beside
+    found["at the near plane"] = at_the_near_plane()
     found["degenerate"] = degenerate()
     for case in found.values():
         case["camera_from_world"] = pose()
     return found
+
+
+def at_the_near_plane() -> dict[str, Tensor]:
+    """Before, on and behind the plane through the eye and the near plane, on the optical axis."""
+    depths = torch.tensor([-0.02, -0.005, 0.0, 0.005, 0.0099, 0.0101, 0.02, 1.0])
+    case = random_cloud(len(depths), seed=8, log_scale=-6.0)
+    local = torch.stack([torch.zeros(8), torch.zeros(8), depths], dim=1)
+    case["means"] = (local - pose()[:3, 3]) @ pose()[:3, :3]
+    return case
 
 
 def degenerate() -> dict[str, Tensor]:
