@@ -104,6 +104,7 @@ class Splats(nn.Module):
             Channel("rgb"),
             Channel("alpha", colour_map="grey"),
             Channel("depth", range=None, unit="world units", colour_map="turbo"),
+            Channel("median_depth", range=None, unit="world units", colour_map="turbo"),
             Channel("normal", range=(-1.0, 1.0)),
         )
 
@@ -139,7 +140,8 @@ class Splats(nn.Module):
             antialiased=self.config.antialiased,
         )
         found = {"rgb": drawn.rgb.clamp(0, 1), "alpha": drawn.alpha[..., None], "normal": drawn.normal}
-        found["depth"] = None if drawn.depth is None else drawn.depth[..., None]
+        for name, plane in (("depth", drawn.depth), ("median_depth", drawn.median_depth)):
+            found[name] = None if plane is None else plane[..., None]
         unknown = channels - found.keys()
         if unknown:
             raise ValueError(f"splats: no channel {sorted(unknown)}; there are {sorted(found)}")

@@ -21,6 +21,7 @@ class Rasterized(NamedTuple):
     """rgb: [H, W, 3] sRGB over the background. alpha: [H, W].
 
     depth: [H, W] expected z in world units, 0 where alpha is below 1/255, or None when not asked for.
+    median_depth: [H, W] z of the Gaussian at which half the light is gone, 0 where more than that passes, or None.
     normal: [H, W, 3] expected world normal of unit length (0 where nothing is), or None.
     projected: the screen-space Gaussians; `centres` carries gradients, which densification reads.
     """
@@ -28,6 +29,7 @@ class Rasterized(NamedTuple):
     rgb: Tensor
     alpha: Tensor
     depth: Tensor | None
+    median_depth: Tensor | None
     normal: Tensor | None
     projected: Projected
 
@@ -45,7 +47,7 @@ def rasterize(
 ) -> Rasterized:
     """Draw a cloud as `camera` sees it, differentiably in the cloud's tensors and the background [3].
 
-    channels: which of "rgb", "alpha", "depth", "normal" are wanted; rgb and alpha always come.
+    channels: which of "rgb", "alpha", "depth", "median_depth", "normal" are wanted; rgb and alpha always come.
     degree: harmonics up to this degree only (None: all). absolute_gradients: see `kernels.blend.blend`.
     Raises ValueError for an orthographic camera, which EWA splatting here does not cover.
     """
@@ -73,7 +75,7 @@ def rasterize(
         features.append(normals(cloud, view))
     backgrounds = [background_srgb] + [background_srgb.new_zeros(f.shape[1]) for f in features[1:]]
     tiles = tile(projected, camera.width, camera.height)
-    image, alpha = blend(
+    image, alpha, median = blend(
         projected,
         torch.cat(features, dim=1) if len(features) > 1 else features[0],
         tiles,
@@ -81,6 +83,7 @@ def rasterize(
         camera.height,
         torch.cat(backgrounds) if len(backgrounds) > 1 else background_srgb,
         absolute_gradients=absolute_gradients,
+        median="median_depth" in channels,
     )
     rgb, extra = image[..., :3], image[..., 3:]
     depth = normal = None
@@ -88,7 +91,11 @@ def rasterize(
         depth, extra = extra[..., 0] / alpha.clamp(min=1e-6) * (alpha >= 1 / 255), extra[..., 1:]
     if "normal" in channels:
         normal = torch.nn.functional.normalize(extra, dim=-1)
-    return Rasterized(rgb, alpha, depth, normal, projected)
+    median_depth = None
+    if median is not None:
+        depths = torch.cat([projected.depths, projected.depths.new_zeros(1)])  # index -1: no Gaussian
+        median_depth = depths[median.long()]
+    return Rasterized(rgb, alpha, depth, median_depth, normal, projected)
 
 
 def normals(cloud: GaussianCloud, view: Tensor) -> Tensor:

@@ -34,24 +34,32 @@ def blend(
     height: int,
     background: Tensor,
     absolute_gradients: Tensor | None,
+    median: bool,
 ) -> Blended:
     """See `kernels.blend.blend`."""
     columns, rows = -(-width // TILE), -(-height // TILE)
-    image_rows, alpha_rows = [], []
+    found = []
     for row in range(rows):
-        image_row, alpha_row = [], []
+        found_row = []
         for column in range(columns):
             t = row * columns + column
             ids = tiles.gaussians[tiles.starts[t] : tiles.starts[t + 1]].long()
             ys = torch.arange(row * TILE, min((row + 1) * TILE, height), device=features.device)
             xs = torch.arange(column * TILE, min((column + 1) * TILE, width), device=features.device)
             pixels = torch.cartesian_prod(ys, xs).reshape(-1, 2).flip(dims=[1]) + 0.5
-            image, alpha = _tile(projected, features, ids, pixels.to(features), background, absolute_gradients)
-            image_row.append(image.reshape(len(ys), len(xs), -1))
-            alpha_row.append(alpha.reshape(len(ys), len(xs)))
-        image_rows.append(torch.cat(image_row, dim=1))
-        alpha_rows.append(torch.cat(alpha_row, dim=1))
-    return Blended(torch.cat(image_rows), torch.cat(alpha_rows))
+            maps = _tile(projected, features, ids, pixels.to(features), background, absolute_gradients)
+            found_row.append([m.reshape(len(ys), len(xs), *m.shape[1:]) for m in maps])
+        found.append([torch.cat(parts, dim=1) for parts in zip(*found_row, strict=True)])
+    image, alpha, index = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return Blended(image, alpha, index if median else None)
+
+
+def blend_codes(
+    projected: Projected, indices: Tensor, values: Tensor, entries: int, tiles: Tiles, width: int, height: int
+) -> Blended:
+    """See `kernels.blend.blend_codes`."""
+    dense = values.new_zeros(len(values), entries).scatter_add(1, indices.long(), values)
+    return blend(projected, dense, tiles, width, height, values.new_zeros(entries), None, False)
 
 
 def _tile(
@@ -61,8 +69,8 @@ def _tile(
     pixels: Tensor,
     background: Tensor,
     absolute_gradients: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Colours [P, D] and alphas [P] of the given pixel positions [P, 2] under the splats `ids` in this order."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Colours [P, D], alphas [P] and median Gaussians [P] of pixel positions [P, 2] under the splats `ids` in order."""
     centres = projected.centres[ids].expand(len(pixels), -1, -1)
     if absolute_gradients is not None and centres.requires_grad:
         centres = _RecordAbsolute.apply(centres, ids, absolute_gradients)
@@ -76,4 +84,8 @@ def _tile(
     inclusive = (1 - alpha).cumprod(dim=1)
     before = torch.cat([torch.ones_like(inclusive[:, :1]), inclusive[:, :-1]], dim=1)[:, : len(ids)]
     final = inclusive[:, -1] if len(ids) else torch.ones(len(pixels)).to(pixels)
-    return (alpha * before) @ features[ids] + final[:, None] * background, 1 - final
+    half = inclusive <= 0.5
+    median = torch.full((len(pixels),), -1, dtype=torch.int32, device=pixels.device)
+    if len(ids):
+        median = torch.where(half.any(dim=1), ids[half.int().argmax(dim=1)].int(), median)
+    return (alpha * before) @ features[ids] + final[:, None] * background, 1 - final, median
