@@ -38,7 +38,7 @@ MOST_IN_ROWS = 32
 """Channels up to which the gradients of features are summed through instance rows."""
 CHUNK = 16
 """Splats a program takes at a time."""
-FORWARD_BLOCK, BACKWARD_BLOCK, MANY_CODES = 64, 32, 12
+FORWARD_BLOCK, BACKWARD_BLOCK, MANY_CODES = 64, 32, 4
 """Channels of a block, so that what a thread keeps fits its registers: half of them forward with more codes than
 MANY_CODES, and backward with atomics.
 """
