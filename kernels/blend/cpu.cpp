@@ -108,7 +108,8 @@ void for_channel_groups(int64_t channels, const Body& body) {
     int64_t c = 0;
     while (c < channels) {
         const int64_t left = channels - c;
-        if (left >= 8) body(std::integral_constant<int, 8>{}, c), c += 8;
+        if (left >= 16) body(std::integral_constant<int, 16>{}, c), c += 16;
+        else if (left >= 8) body(std::integral_constant<int, 8>{}, c), c += 8;
         else if (left >= 4) body(std::integral_constant<int, 4>{}, c), c += 4;
         else if (left == 3) body(std::integral_constant<int, 3>{}, c), c += 3;
         else if (left == 2) body(std::integral_constant<int, 2>{}, c), c += 2;
@@ -139,7 +140,7 @@ extern "C" int64_t blend_forward(const float* centres, const float* factors, con
     return 0;
 }
 
-// `instances` is scratch of [M, GEOMETRY + 8] floats, zeroed by this function where a list is cut short.
+// `instances` is scratch of [M, GEOMETRY + 16] floats, zeroed by this function where a list is cut short.
 extern "C" int64_t blend_backward(const float* centres, const float* factors, const float* opacities,
                                   const float* extents, const float* features, const float* background,
                                   const int32_t* list, const int64_t* starts, const int32_t* slots,
@@ -154,7 +155,7 @@ extern "C" int64_t blend_backward(const float* centres, const float* factors, co
     float* feature_rows = instances + total * GEOMETRY;
     const Slots lists{slots, slot_starts};
     const GeometryGradients out{g_centres, g_factors, g_opacities, absolute_gradients};
-    std::vector<float> background_rows(tiles * 8);
+    std::vector<float> background_rows(tiles * 16);
     for_channel_groups(channels, [&](auto d, int64_t c) {
         constexpr int D = d();
         std::vector<Scratch> scratches(threads);

@@ -17,8 +17,8 @@ LIBRARY = NativeLibrary(Path(__file__).with_name("cpu.cpp"))
 CODES = NativeLibrary(Path(__file__).with_name("codes.cpp"))
 GEOMETRY = 8
 """Floats of an instance's geometry in the backward scratch."""
-SCRATCH = 16
-"""Floats a Gaussian-tile instance in the backward scratch: 8 of geometry, up to 8 channels at a time."""
+GROUP = 16
+"""Channels that are blended together at most; each has a float an instance in the backward scratch."""
 
 
 class _Blend(torch.autograd.Function):
@@ -59,7 +59,7 @@ class _Blend(torch.autograd.Function):
             "blend_backward",
             *inputs, gaussians, starts, slots, slot_starts,
             len(features), channels, width, height, alpha, g_image, g_alpha,
-            torch.empty(len(gaussians) * SCRATCH), *outgoing, ctx.absolute_gradients,
+            torch.empty(len(gaussians) * (GEOMETRY + min(channels, GROUP))), *outgoing, ctx.absolute_gradients,
         )  # fmt: skip
         return *outgoing, None, None, None, None, None
 

@@ -44,11 +44,11 @@ def setting(gaussians: int, width: int, height: int, device: torch.device) -> tu
     )
 
 
-def floors(pairs: float, channels: int) -> tuple[Floor, Floor]:
-    """Forward and backward; bytes are far below."""
+def floors(pairs: float, channels: int, picture: float) -> tuple[Floor, Floor]:
+    """Forward and backward; `picture`: floats of the picture, written forward and read backward."""
     return (
-        Floor(flops=pairs * (FORWARD_OPERATIONS + 2 * channels)),
-        Floor(flops=pairs * (BACKWARD_OPERATIONS + 4 * channels)),
+        Floor(bytes=4 * picture, flops=pairs * (FORWARD_OPERATIONS + 2 * channels)),
+        Floor(bytes=4 * picture, flops=pairs * (BACKWARD_OPERATIONS + 4 * channels)),
     )
 
 
@@ -70,7 +70,17 @@ def dense(gaussians: int, width: int, height: int, channels: int, device: torch.
     name = f"{channels} channels, {words}"
     # Of the large scene torch would keep some 40 GB for the backward pass.
     other = partial(plain, lists=lists, lens=lens) if gaussians < 500_000 else None
-    return Work("blend", name, run, inputs, tuple(inputs), *floors(pairs, channels), other, pairs, "pairs")
+    return Work(
+        "blend",
+        name,
+        run,
+        inputs,
+        tuple(inputs),
+        *floors(pairs, channels, float(width * height * channels)),
+        other,
+        pairs,
+        "pairs",
+    )
 
 
 def sparse(gaussians: int, width: int, height: int, codes: int, entries: int, device: torch.device) -> Work:
@@ -88,7 +98,17 @@ def sparse(gaussians: int, width: int, height: int, codes: int, entries: int, de
         return plain(projected.centres, projected.factors, projected.opacities, features, lists, lens)
 
     name = f"{codes} codes of {entries}, {words}"
-    return Work("blend", name, run, inputs, ("values",), *floors(pairs, codes), other, pairs, "pairs")
+    return Work(
+        "blend",
+        name,
+        run,
+        inputs,
+        ("values",),
+        *floors(pairs, codes, float(width * height * entries)),
+        other,
+        pairs,
+        "pairs",
+    )
 
 
 def plain(centres: Tensor, factors: Tensor, opacities: Tensor, features: Tensor, lists: Tiles, lens: Lens) -> Tensor:
