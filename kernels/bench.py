@@ -224,6 +224,8 @@ def main(options: Options) -> None:
     """Check, measure the limits, then time every operator and the peers."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("--device cuda: torch finds no CUDA device here; use --device cpu")
+    if "gsplat" in options.peer and options.garden is None:
+        raise SystemExit("--peer gsplat needs --garden: the file assets/test_garden.npz of gsplat's repository")
     for name in options.op:
         if name not in operators():
             raise SystemExit(f"--op {name}: no such operator; there are {', '.join(operators())}")
@@ -236,7 +238,20 @@ def main(options: Options) -> None:
             rows.append(time_work(work, peak, device, options.repeats))
             print(" | ".join([name, work.name, *rows[-1].forward.cells()]), file=sys.stderr)
     table = markdown(rows, peak, options.device)
-    found = {"commit": commit(), "limits": peak._asdict(), "rows": [asdict(row) for row in rows]}
+    found: dict[str, Any] = {"commit": commit(), "limits": peak._asdict(), "rows": [asdict(row) for row in rows]}
+    if "gsplat" in options.peer:
+        from kernels import peer_gsplat
+
+        assert options.garden is not None
+        compared = peer_gsplat.compare(options.garden, device, options.repeats)
+        table += peer_gsplat.markdown(compared)
+        found["gsplat"] = [row._asdict() for row in compared]
+    if "nerfacc" in options.peer:
+        from kernels import peer_nerfacc
+
+        step = peer_nerfacc.compare(device, options.repeats)
+        table += peer_nerfacc.markdown(step)
+        found["nerfacc"] = step._asdict()
     publish(options.write, f"kernels-{options.device}", table, found)
 
 
