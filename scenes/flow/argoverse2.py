@@ -1,9 +1,9 @@
 """Argoverse 2 logs as feather files: sweeps, poses, and flow from labels or from the annotated boxes.
 
-    LOG/sensors/lidar/<timestamp_ns>.feather (or LOG/<timestamp_ns>.feather)   x, y, z in the vehicle's frame
-    LOG/city_SE3_egovehicle.feather                                            poses
-    LOG/flow_labels.feather     flow (with ego motion), classes, dynamic, ground of the first of two sweeps
-    LOG/annotations.feather     tracked boxes, from which flow follows where there are no flow labels
+LOG/sensors/lidar/<timestamp_ns>.feather (or LOG/<timestamp_ns>.feather)   x, y, z in the vehicle's frame
+LOG/city_SE3_egovehicle.feather                                            poses
+LOG/flow_labels.feather     flow (with ego motion), classes, dynamic, ground of the first of two sweeps
+LOG/annotations.feather     tracked boxes, from which flow follows where there are no flow labels
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def read_argoverse2(root: Path, first: int = 0, count: int | None = None) -> Clo
     every = find_sweeps(root)
     sweeps = every[first : None if count is None else first + count]
     if len(sweeps) < 2:
-        raise ValueError(f"{root}: {len(sweeps)} sweeps from number {first}; a pair needs 2, and the log has {len(every)}")
+        raise ValueError(
+            f"{root}: {len(sweeps)} sweeps from number {first}; a pair needs 2, and the log has {len(every)}"
+        )
     poses = read_poses(root / POSES, [int(path.stem) for path in sweeps])
     tables = [read_table(path, ("x", "y", "z")) for path in sweeps]
     points = [np.stack([table[name] for name in "xyz"], axis=1).astype(np.float32) for table in tables]
@@ -136,11 +138,9 @@ def read_boxes(path: Path, sweeps: list[Path]) -> list[dict[str, Box]]:
 def read_table(path: Path, wanted: tuple[str, ...]) -> Table:
     """The columns of a feather file; ValueError when it is damaged or lacks one that is wanted."""
     try:
-        from pyarrow import feather, lib
+        from pyarrow import feather, lib  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ImportError(
-            "Argoverse 2 files need an extra: in Fieldbench's folder, pip install -e '.[flow]'"
-        ) from None
+        raise ImportError("Argoverse 2 files need an extra: in Fieldbench's folder, pip install -e '.[flow]'") from None
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the log is not whole")
     try:

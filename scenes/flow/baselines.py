@@ -9,7 +9,7 @@ from scenes.flow.sequence import Floats, Pair, moved
 
 
 def zero_flow(pair: Pair) -> Floats:
-    """[N, 3] nothing moves: where the poses are known this is ego motion alone, the strongest of the trivial answers."""
+    """[N, 3] nothing moves. Where poses are known this is ego motion alone, the strongest of the trivial answers."""
     return np.zeros_like(pair.source.points)
 
 

@@ -47,7 +47,7 @@ def label_by_boxes(
     valid = np.ones(len(points), bool)
     classes = np.zeros(len(points), np.int32)
     for track, box in boxes.items():
-        half = (box.size + (MARGIN, MARGIN, 0.0)) / 2
+        half = (box.size + np.array((MARGIN, MARGIN, 0.0))) / 2
         reach = float(np.linalg.norm(half))
         first, last = np.searchsorted(along, box.pose[0, 3] + np.array((-reach, reach)))
         near = order[first:last]

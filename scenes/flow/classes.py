@@ -56,11 +56,11 @@ GROUPS = {
     "pedestrian": ("OFFICIAL_SIGNALER", "PEDESTRIAN", "STROLLER", "WHEELCHAIR"),
     "wheeled VRU": ("BICYCLE", "BICYCLIST", "MOTORCYCLE", "MOTORCYCLIST", "WHEELED_DEVICE", "WHEELED_RIDER"),
 }
-"""The groups of the Argoverse 2 leaderboard. Signs, cones, barrels, trailers with boards and animals are in none of them."""
+"""The groups of the Argoverse 2 leaderboard. Signs, cones, boards and animals are in none of them."""
 
 
 def group_of(name: str) -> str | None:
-    """The group of a class, by Argoverse 2's names; other names are groups of their own, None for what is not scored."""
+    """The group of a class, by Argoverse 2's names; other names are their own group, None is not scored."""
     for group, names in GROUPS.items():
         if name in names:
             return group

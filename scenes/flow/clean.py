@@ -20,6 +20,7 @@ def clean_cloud(
     ground: NDArray[Any] | None = None,
     classes: NDArray[Any] | None = None,
     dynamic: NDArray[Any] | None = None,
+    instances: NDArray[Any] | None = None,
 ) -> Cloud:
     """The cloud of arrays as a file holds them. `where` names file and array in messages.
 
@@ -33,7 +34,8 @@ def clean_cloud(
         "valid": flags(f"{where}: valid", valid, count),
         "ground": flags(f"{where}: ground", ground, count),
         "dynamic": flags(f"{where}: dynamic", dynamic, count),
-        "classes": None if classes is None else column(f"{where}: classes", classes, count).astype(np.int32),
+        "classes": numbers(f"{where}: classes", classes, count),
+        "instances": numbers(f"{where}: instances", instances, count),
     }
     if flow is not None:
         vectors = coordinates(f"{where}: flow", flow)
@@ -50,7 +52,7 @@ def clean_cloud(
     left = int(finite.sum())
     if left < LEAST_POINTS:
         raise ValueError(
-            f"{where}: {left} usable points of {count} (without NaN and infinity); a cloud needs at least {LEAST_POINTS}"
+            f"{where}: {left} of {count} points are without NaN and infinity; a cloud needs at least {LEAST_POINTS}"
         )
     if left < count:
         warnings.warn(f"{where}: {count - left} of {count} points dropped, which hold NaN or infinity", stacklevel=3)
@@ -60,7 +62,7 @@ def clean_cloud(
 
 
 def coordinates(where: str, array: NDArray[Any]) -> Floats:
-    """[N, 3] float32 of an array of numbers [N, 3 or more], whose further columns (intensity and the like) are left out."""
+    """[N, 3] float32 of numbers [N, 3 or more], whose further columns (intensity and the like) are left out."""
     if array.ndim != 2 or array.shape[1] < 3 or array.dtype.kind not in "fiu":
         raise ValueError(f"{where}: expected numbers [N, 3], got {array.dtype} {list(array.shape)}")
     with np.errstate(over="ignore"):
@@ -73,6 +75,11 @@ def column(where: str, array: NDArray[Any], count: int) -> NDArray[Any]:
     if flat.shape != (count,) or flat.dtype.kind not in "biuf":
         raise ValueError(f"{where}: got {array.dtype} {list(array.shape)}, expected one for each of {count} points")
     return flat
+
+
+def numbers(where: str, array: NDArray[Any] | None, count: int) -> NDArray[np.int32] | None:
+    """[count] int32 of numbers in any type."""
+    return None if array is None else column(where, array, count).astype(np.int32)
 
 
 def flags(where: str, array: NDArray[Any] | None, count: int) -> Bools | None:

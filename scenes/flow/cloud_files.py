@@ -100,8 +100,8 @@ def read_rowwise_pair(root: Path) -> CloudSequence:
     first, second = npy_array(root / "pc1.npy"), npy_array(root / "pc2.npy")
     if first.shape != second.shape:
         raise ValueError(
-            f"{root}: pc1.npy has shape {list(first.shape)} and pc2.npy {list(second.shape)}; in this format their rows are "
-            "the same points. Rename them, as to 0.npy and 1.npy, if they are two plain clouds"
+            f"{root}: pc1.npy has shape {list(first.shape)} and pc2.npy {list(second.shape)}; in this format their "
+            "rows are the same points. Rename them, as to 0.npy and 1.npy, if they are two plain clouds"
         )
     cloud = clean_cloud(str(root / "pc1.npy"), first, flow=second[:, :3] - first[:, :3] if first.ndim == 2 else second)
     return CloudSequence(

@@ -109,7 +109,11 @@ def lower_envelope(low: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def above_surface(
-    position: NDArray[np.float32], index: NDArray[np.intp], height: NDArray[np.float32], shaping: Bools, shape: tuple[int, ...]
+    position: NDArray[np.float32],
+    index: NDArray[np.intp],
+    height: NDArray[np.float32],
+    shaping: Bools,
+    shape: tuple[int, ...],
 ) -> tuple[NDArray[np.float64], Bools]:
     """[N] heights above the surface that the `shaping` points define, and whether it is known there."""
     surface, known = smooth_surface(index[shaping], height[shaping], shape)
@@ -120,7 +124,7 @@ def above_surface(
 def smooth_surface(
     index: NDArray[np.intp], height: NDArray[np.float32], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], Bools]:
-    """[cells] heights averaged over nearby returns, a cell weighing alike however many it has, and where there are any."""
+    """[cells] heights averaged over nearby cells, each weighing alike, and where any has a return."""
     size = int(np.prod(shape))
     counts = np.bincount(index, minlength=size)
     sums = np.bincount(index, weights=height, minlength=size)

@@ -1,6 +1,6 @@
 """The rigid motion between two clouds: iterative closest points, to the planes of the target (Chen and Medioni 1992).
 
-Trimmed (the worst matches of each step are left out) and coarse to fine in how far a match may be.
+Trimmed: the worst matches of each step are left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SETTLED = 1e-6
 def rigid_motion(source: Floats, target: Floats, seed: int = 0) -> Matrix:
     """[4, 4] float64 that moves the [N, 3] source onto the [M, 3] target, starting from no motion.
 
-    Deterministic for a seed. Finds the nearest fit, not the best one: motions that are large beside the shapes are missed.
+    Deterministic for a seed. Finds the nearest fit, not the best one: motions large beside the shapes are missed.
     """
     generator = np.random.default_rng(seed)
     moving, still = (drawn(cloud, generator).astype(np.float64) for cloud in (source, target))

@@ -68,6 +68,6 @@ def open_folder(root: Path, first: int, count: int | None) -> CloudSequence:
     if files:
         return read_cloud_files(files[first : None if count is None else first + count], root)
     raise ValueError(
-        f"{root}: no moving scene found in this folder. Looked for {PAIR}, an Argoverse 2 log (sensors/lidar/*.feather), "
-        f"pc1.npy and pc2.npy (KITTI), an h5 file (OpenSceneFlow), and clouds ({', '.join(SUFFIXES)})"
+        f"{root}: no moving scene found in this folder. Looked for {PAIR}, an Argoverse 2 log (sensors/lidar/*.feather)"
+        f", pc1.npy and pc2.npy (KITTI), an h5 file (OpenSceneFlow), and clouds ({', '.join(SUFFIXES)})"
     )

@@ -1,8 +1,8 @@
 """Scores of a predicted scene flow: end-point error, accuracies, angles, three-way and bucket-normalised errors.
 
-With e = |predicted - true| and r = e / |true|, over the points whose flow is valid; pairs are pooled, each point weighing
-the same. All flows are free of ego motion (`scenes.flow.sequence`). Definitions: NSFP (Li et al. 2021), av2-api, Bucket
-Normalized EPE (Khatri et al. 2024). Comparisons are strict.
+With e = |predicted - true| and r = e / |true|, over the points whose flow is valid; pairs are pooled, each point
+weighing the same. All flows are free of ego motion (`scenes.flow.sequence`). Definitions: NSFP (Li et al. 2021),
+av2-api, Bucket Normalized EPE (Khatri et al. 2024). Comparisons are strict.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class GroupScore:
 class FlowScores:
     """Metres, shares in [0, 1], radians. None where `reasons`, by name, says why.
 
-    epe_fd, epe_fs, epe_bs: mean e of dynamic foreground, static foreground, static background; epe_threeway: their mean.
+    epe_fd, epe_fs, epe_bs: mean e of dynamic foreground, static foreground, static background. epe_threeway: of these.
     bucket_dynamic, bucket_static: means over `groups`; the background counts as static only.
     """
 
@@ -100,7 +100,9 @@ def flow_scores(predicted: Sequence[Floats], pairs: Sequence[Pair]) -> FlowScore
         "angle_av2": float(angle_av2(guess, truth).mean()),
     }
     if all(pair.source.classes is not None for _, pair in labelled):
-        classes = np.concatenate([of(pair.source.classes, mask) for (_, pair), mask in zip(labelled, masks, strict=True)])
+        classes = np.concatenate(
+            [of(pair.source.classes, mask) for (_, pair), mask in zip(labelled, masks, strict=True)]
+        )
         groups = bucketed(error, speed, classes, labelled[0][1].class_names)
         values |= bucket_means(groups)
         reasons = {name: "no point of such a speed in any group" for name in BUCKETED if values[name] is None}
@@ -113,6 +115,19 @@ def flow_scores(predicted: Sequence[Floats], pairs: Sequence[Pair]) -> FlowScore
     else:
         groups, reasons = {}, dict.fromkeys((*THREEWAY, *BUCKETED), "no class labels")
     return FlowScores(count, **values, groups=groups, reasons=reasons)  # pyright: ignore[reportArgumentType]
+
+
+def epe_by_instance(predicted: Sequence[Floats], pairs: Sequence[Pair]) -> dict[int, float]:
+    """Mean error in metres of each object that has a number, over all pairs that have such labels."""
+    sums: dict[int, list[float]] = {}
+    for flow, pair in zip(predicted, pairs, strict=True):
+        truth, instances = pair.source.flow, pair.source.instances
+        if truth is not None and instances is not None:
+            error = np.linalg.norm(flow.astype(np.float64) - truth, axis=1)
+            counted = scorable(pair) & (instances > 0)
+            for number in np.unique(instances[counted]):
+                sums.setdefault(int(number), []).extend(error[counted & (instances == number)])
+    return {number: float(np.mean(errors)) for number, errors in sorted(sums.items())}
 
 
 def scorable(pair: Pair) -> Bools:
@@ -153,7 +168,9 @@ def bucketed(
     error: Values, speed: Values, classes: NDArray[np.int32], class_names: Sequence[str]
 ) -> dict[str, GroupScore]:
     """Scores by group of classes, for groups that have points."""
-    names = {index: class_names[index] if index < len(class_names) else f"class {index}" for index in np.unique(classes)}
+    names = {
+        index: class_names[index] if index < len(class_names) else f"class {index}" for index in np.unique(classes)
+    }
     group = {index: BACKGROUND.lower() if index == 0 else group_of(name) for index, name in names.items()}
     order = [*GROUPS, *sorted({name for name in group.values() if name is not None} - GROUPS.keys())]
     scores = {}

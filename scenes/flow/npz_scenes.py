@@ -1,4 +1,4 @@
-"""Pairs and sequences in npz files, told apart by the names of their arrays (docs/systems/sceneflow.md has the list)."""
+"""Pairs and sequences in npz files, told apart by the names of their arrays (list: docs/systems/sceneflow.md)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scenes.flow.classes import ARGOVERSE2
 from scenes.flow.clean import clean_cloud, column, coordinates, flags, mask_of_indices
 from scenes.flow.numpy_files import npz_array, npz_names
-from scenes.flow.sequence import SWEEP_SECONDS, Cloud, CloudSequence, Trajectories, without_ego
+from scenes.flow.sequence import LABELS, SWEEP_SECONDS, Cloud, CloudSequence, Trajectories, without_ego
 
 Z_UP, Y_DOWN = (0.0, 0.0, 1.0), (0.0, -1.0, 0.0)
 TRACKED = ("BACKGROUND", "TRACKED_OBJECT")
@@ -57,7 +57,7 @@ def of_pair(path: Path, first: Cloud, second: Cloud, **facts: Any) -> CloudSeque
 
 
 def read_flyingthings(path: Path, names: frozenset[str]) -> CloudSequence:
-    """FlyingThings3D as FlowNet3D prepared it: points without a match are left out, both clouds centred on the first."""
+    """FlyingThings3D as FlowNet3D prepared it: points without a match left out, both clouds centred on the first."""
     points, flow = npz_array(path, "points1"), npz_array(path, "flow")
     mask = optional(path, names, "valid_mask1")
     if mask is not None:
@@ -118,9 +118,7 @@ def read_pair(path: Path, names: frozenset[str]) -> CloudSequence:
     return near_only(path, names, of_pair(path, first, second, **facts), (len(points), len(target)))
 
 
-def near_only(
-    path: Path, names: frozenset[str], sequence: CloudSequence, counts: tuple[int, int]
-) -> CloudSequence:
+def near_only(path: Path, names: frozenset[str], sequence: CloudSequence, counts: tuple[int, int]) -> CloudSequence:
     """The pair without the points that pc1_near and pc2_near leave out."""
     if not {"pc1_near", "pc2_near"} & names:
         return sequence
@@ -171,7 +169,7 @@ def read_trajectories(path: Path, names: frozenset[str]) -> CloudSequence:
     if known is not None:
         if known.shape != (clouds.shape[1], len(clouds), 3) or len(cleaned[0].points) != clouds.shape[1]:
             raise ValueError(
-                f"{path}: traj: expected {[clouds.shape[1], len(clouds), 3]} and no NaN in pcs[0], got {list(known.shape)}"
+                f"{path}: traj: got {list(known.shape)}, expected {[clouds.shape[1], len(clouds), 3]} and no NaN in pcs[0]"
             )
         valid = optional(path, names, "traj_val_mask")
         if valid is not None and valid.shape != known.shape[:2]:
@@ -190,7 +188,7 @@ def read_fieldbench(path: Path, names: frozenset[str]) -> CloudSequence:
     if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 0).any():
         raise ValueError(f"{path}: counts: expected the points of each cloud, got {counts.dtype} {list(counts.shape)}")
     ends = np.cumsum(counts, dtype=np.int64)
-    rows = {name: optional(path, names, name) for name in ("points", "flow", "valid", "ground", "classes", "dynamic")}
+    rows = {name: optional(path, names, name) for name in ("points", *LABELS)}
     for name, array in rows.items():
         if array is not None and (array.ndim == 0 or len(array) != (ends[-1] if len(ends) else 0)):
             raise ValueError(f"{path}: {name} {list(array.shape)} does not have the {counts.sum()} rows of counts")

@@ -1,7 +1,7 @@
 """OpenSceneFlow's h5 files (KTH-RPL): one log each, one group a time stamp.
 
 In a group: lidar [N, 3 or more], pose [4, 4] (world from sensor); perhaps ground_mask [N], and on all but the last
-flow [N, 3] (with ego motion), flow_is_valid [N], flow_category_indices [N] (Argoverse 2's order).
+flow [N, 3] (with ego motion), flow_is_valid [N], flow_category_indices [N] (Argoverse 2's order), flow_instance_id [N].
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def read_openscene(path: Path, first: int = 0, count: int | None = None) -> Clou
     its cloud or pose. Dynamic is told from the flow, without ego motion.
     """
     try:
-        import h5py
+        import h5py  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError("h5 files need an extra: in Fieldbench's folder, pip install -e '.[flow]'") from None
     try:
@@ -36,7 +36,7 @@ def read_openscene(path: Path, first: int = 0, count: int | None = None) -> Clou
             names = every[first : None if count is None else first + count]
             if len(names) < 2:
                 raise ValueError(
-                    f"{path}: {len(names)} time stamps from number {first}; a pair needs 2, and the file has {len(every)}"
+                    f"{path}: {len(names)} clouds from number {first}; a pair needs 2, and the file has {len(every)}"
                 )
             groups = [{key: np.asarray(file[name][key]) for key in file[name]} for name in names]
     except FileNotFoundError:
@@ -76,4 +76,5 @@ def one_cloud(where: str, group: dict[str, NDArray[Any]], ego: Matrix | None, dt
         ground=group.get("ground_mask"),
         classes=group.get("flow_category_indices"),
         dynamic=dynamic,
+        instances=group.get("flow_instance_id"),
     )

@@ -16,7 +16,7 @@ KINDS = {"F": "f", "I": "i", "U": "u"}
 
 @dataclass(frozen=True)
 class PcdHeader:
-    """layout: NumPy's type of one point. points: how many. encoding: ascii, binary or binary_compressed. size: bytes."""
+    """layout: NumPy's type of a point. points: how many. encoding: ascii, binary, binary_compressed. size: bytes."""
 
     layout: np.dtype
     points: int
@@ -72,7 +72,7 @@ def read_header(path: Path, start: bytes) -> PcdHeader:
         layout, encoding = np.dtype(columns), words["DATA"][0]
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise ValueError(
-            f"{path}: no readable PCD header ({error}); expected FIELDS, SIZE, TYPE, POINTS or WIDTH and HEIGHT, and DATA"
+            f"{path}: no readable PCD header ({error}); expected FIELDS, SIZE, TYPE, POINTS (or WIDTH, HEIGHT), DATA"
         ) from error
     if encoding not in ("ascii", "binary", "binary_compressed") or points < 0:
         raise ValueError(f"{path}: PCD data {encoding!r}, {points} points; expected ascii, binary or binary_compressed")
@@ -144,6 +144,6 @@ def check_length(path: Path, found: int, wanted: int) -> None:
     """ValueError when there are fewer bytes than the header promises."""
     if found < wanted:
         raise ValueError(
-            f"{path}: its header promises {wanted} bytes of points, only {found} follow; the file is cut short, copy or "
-            "export it again"
+            f"{path}: its header promises {wanted} bytes of points, only {found} follow; the file is cut short, "
+            "copy or export it again"
         )

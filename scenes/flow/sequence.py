@@ -1,9 +1,10 @@
 """Cloud, CloudSequence, Pair: what a moving scene is, whichever format it came from.
 
 Frames. A cloud's points are in the frame of the sensor at its time; `world_from_sensor` carries them to one world.
-**Flow is free of ego motion** and has the axes of the *next* cloud's sensor: point p of cloud t lies, one step later, at
-`T p + flow` in the frame of cloud t + 1, where `T = inverse(world_from_sensor[t + 1]) @ world_from_sensor[t]`. Things that
-stand still have zero flow. Where the poses are unknown they are the identity, T is too, and ego motion is part of the flow.
+**Flow is free of ego motion** and has the axes of the *next* cloud's sensor: point p of cloud t lies, one step later,
+at `T p + flow` in the frame of cloud t + 1, where `T = inverse(world_from_sensor[t + 1]) @ world_from_sensor[t]`.
+Things that stand still have zero flow. Where the poses are unknown they are the identity, T is too, and ego motion is
+part of the flow.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
-Matrix = NDArray[np.float64]
+Matrix = NDArray[np.floating[Any]]
 
 LEAST_POINTS = 3
 """Fewer points do not tell a rotation from a shift."""
+LABELS = ("flow", "valid", "ground", "classes", "dynamic", "instances")
 SWEEP_SECONDS = 0.1
 """Between two clouds whose times are unknown: the sweep of the usual lidar."""
 MOVING_SPEED = 0.5
@@ -36,6 +38,7 @@ class Cloud:
     points: [N, 3] float32, metres, finite. flow: [N, 3] float32, metres to the next cloud, see this file's head.
     valid: [N] bool, whether the flow may be scored; None with flow: everywhere. ground: [N] bool.
     classes: [N] int32 into the sequence's `class_names`, 0 = background. dynamic: [N] bool, see `MOVING_SPEED`.
+    instances: [N] int32, which object, the same number at all times; 0 = none.
     """
 
     points: Floats
@@ -44,6 +47,7 @@ class Cloud:
     ground: Bools | None = None
     classes: NDArray[np.int32] | None = None
     dynamic: Bools | None = None
+    instances: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.points)
@@ -58,8 +62,7 @@ class Cloud:
 
     def labels(self) -> dict[str, NDArray[Any]]:
         """What is known of each point, by name."""
-        names = ("flow", "valid", "ground", "classes", "dynamic")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {name: getattr(self, name) for name in LABELS if getattr(self, name) is not None}
 
     def rows(self, kept: NDArray[Any]) -> Cloud:
         """The points, with their labels, that a mask or an index selects."""
@@ -97,7 +100,7 @@ class Pair:
         return moved(self.source.points, np.linalg.inv(self.ego))
 
     def total_flow(self, flow: Floats) -> Floats:
-        """[N, 3] displacement with ego motion, from a first-sensor position to a second-sensor one, of a flow without."""
+        """[N, 3] displacement with ego motion, from the first sensor's frame to the second's, of a flow without."""
         return self.source.points + flow - self.sensor_points
 
 
@@ -113,7 +116,7 @@ class CloudSequence:
     name: str
     source: str
     clouds: tuple[Cloud, ...]
-    times: NDArray[np.float64]
+    times: NDArray[np.floating[Any]]
     world_from_sensor: Matrix
     class_names: tuple[str, ...] = ()
     up: tuple[float, float, float] | None = None
@@ -213,7 +216,7 @@ def check_poses(source: str, poses: Matrix, count: int) -> None:
     rigid &= (np.linalg.det(turns) > 0) & (np.abs(poses[:, 3] - (0, 0, 0, 1)).max(axis=1) < 1e-6)
     if not rigid.all():
         raise ValueError(
-            f"{source}: pose {int(np.argmin(rigid))} is no rigid motion (a rotation without mirror or scale, and a shift)"
+            f"{source}: pose {int(np.argmin(rigid))} is no rigid motion (rotation without mirror or scale, and shift)"
         )
 
 
