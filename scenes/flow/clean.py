@@ -43,21 +43,21 @@ def clean_cloud(
             raise ValueError(
                 f"{where}: flow has {len(vectors)} rows for {count} points; expected one for each point, in their order"
             )
-        known = np.isfinite(vectors).all(axis=1)
+        known = finite(vectors)
         if not known.all():
             vectors = np.where(known[:, None], vectors, np.float32(0))
             labels["valid"] = known if labels["valid"] is None else known & labels["valid"]
         labels["flow"] = vectors
-    finite = np.isfinite(xyz).all(axis=1)
-    left = int(finite.sum())
+    kept = finite(xyz)
+    left = int(kept.sum())
     if left < LEAST_POINTS:
         raise ValueError(
             f"{where}: {left} of {count} points are without NaN and infinity; a cloud needs at least {LEAST_POINTS}"
         )
     if left < count:
         warnings.warn(f"{where}: {count - left} of {count} points dropped, which hold NaN or infinity", stacklevel=3)
-        xyz = xyz[finite]
-        labels = {name: None if rows is None else rows[finite] for name, rows in labels.items()}
+        xyz = xyz[kept]
+        labels = {name: None if rows is None else rows[kept] for name, rows in labels.items()}
     return Cloud(xyz, **labels)  # pyright: ignore[reportArgumentType]
 
 
@@ -67,6 +67,11 @@ def coordinates(where: str, array: NDArray[Any]) -> Floats:
         raise ValueError(f"{where}: expected numbers [N, 3], got {array.dtype} {list(array.shape)}")
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array[:, :3], dtype=np.float32)
+
+
+def finite(array: NDArray[Any]) -> Bools:
+    """Whether the vectors along the last axis are without NaN and infinity."""
+    return np.asarray(np.isfinite(array).all(axis=-1))
 
 
 def column(where: str, array: NDArray[Any], count: int) -> NDArray[Any]:

@@ -20,7 +20,6 @@ SUFFIXES = (".ply", ".pcd", ".npy", ".npz")
 POINT_ARRAYS = ("points", "xyz", "pc", "pos", "arr_0")
 """Names under which an npz file of one cloud may keep its points."""
 POSES, TIMES = "poses.txt", "times.txt"
-BESIDE = frozenset(("poses.npy", "times.npy"))
 
 
 def read_cloud(path: Path) -> Cloud:
@@ -63,11 +62,21 @@ def stacked(columns: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[n
         return np.stack([columns[name].astype(np.float32) for name in names], axis=1)
 
 
-def read_cloud_files(paths: Sequence[Path], root: Path) -> CloudSequence:
-    """The clouds in the given order. Beside them in `root` there may be, one line a cloud:
+def read_cloud_files(paths: Sequence[Path]) -> CloudSequence:
+    """The clouds in the given order, without poses, 0.1 s apart."""
+    names, folders = [path.stem for path in paths], {str(path.parent) for path in paths}
+    clouds = tuple(read_cloud(path) for path in paths)
+    poses = np.tile(np.eye(4), (len(paths), 1, 1))
+    return CloudSequence(" ".join(names[:2]), ", ".join(folders), clouds, SWEEP_SECONDS * np.arange(len(paths)), poses)
 
-    poses.txt: 12 or 16 numbers, world_from_sensor row by row. times.txt: seconds.
+
+def read_cloud_folder(root: Path, first: int = 0, count: int | None = None) -> CloudSequence:
+    """`count` clouds (all that follow by default) from number `first` of a folder, in the order of `cloud_files`.
+
+    Beside them there may be, with one line for each cloud of the folder, poses.txt (12 or 16 numbers, world_from_sensor
+    row by row) and times.txt (seconds).
     """
+    paths = cloud_files(root)
     poses, times = beside(root / POSES, len(paths)), beside(root / TIMES, len(paths))
     matrices = np.tile(np.eye(4), (len(paths), 1, 1))
     if poses is not None:
@@ -75,8 +84,9 @@ def read_cloud_files(paths: Sequence[Path], root: Path) -> CloudSequence:
             raise ValueError(f"{root / POSES}: expected 12 or 16 numbers a line, got {poses.shape[1]}")
         matrices[:, :3] = poses[:, :12].reshape(-1, 3, 4)
     seconds = SWEEP_SECONDS * np.arange(len(paths)) if times is None else times[:, 0]
-    clouds = tuple(read_cloud(path) for path in paths)
-    return CloudSequence(root.resolve().name, str(root), clouds, seconds, matrices)
+    chosen = slice(first, None if count is None else first + count)
+    clouds = tuple(read_cloud(path) for path in paths[chosen])
+    return CloudSequence(root.resolve().name, str(root), clouds, seconds[chosen], matrices[chosen])
 
 
 def beside(path: Path, count: int) -> NDArray[np.float64] | None:
@@ -116,7 +126,7 @@ def read_rowwise_pair(root: Path) -> CloudSequence:
 
 def cloud_files(root: Path) -> list[Path]:
     """The point clouds directly in a folder, in the order of the numbers in their names."""
-    found = [path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.name not in BESIDE]
+    found = [path for path in root.iterdir() if path.suffix.lower() in SUFFIXES]
     return sorted(found, key=lambda path: natural(path.name))
 
 

@@ -55,7 +55,7 @@ def write_npz(path: Path, sequence: CloudSequence) -> None:
         valid = sequence.trajectories.valid[..., None]
         arrays["trajectories"] = np.where(valid, sequence.trajectories.points, np.float32(np.nan))
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
     write_whole(path, buffer.getbuffer())
 
 

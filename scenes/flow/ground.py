@@ -50,7 +50,7 @@ def find_ground(points: Floats, up: tuple[float, float, float] = (0.0, 0.0, 1.0)
     position = across / CELL - low_corner
     cells = position.astype(np.intp)
     shape = tuple((cells.max(axis=0) + 1).tolist())
-    index = np.ravel_multi_index((cells[:, 0], cells[:, 1]), shape)
+    index = np.asarray(np.ravel_multi_index((cells[:, 0], cells[:, 1]), shape))
     envelope = lower_envelope(without_strays(lows(index, height, shape)))
     shaping = np.abs(height - envelope.ravel()[index]) < NEAR
     above, known = above_surface(position, index, height, shaping, shape)
@@ -118,7 +118,7 @@ def above_surface(
     """[N] heights above the surface that the `shaping` points define, and whether it is known there."""
     surface, known = smooth_surface(index[shaping], height[shaping], shape)
     here = ndimage.map_coordinates(surface, (position - 0.5).T, order=1, mode="nearest")
-    return height - here, known.ravel()[index]
+    return np.asarray(height - here, np.float64), known.ravel()[index]
 
 
 def smooth_surface(

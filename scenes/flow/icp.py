@@ -35,7 +35,7 @@ def rigid_motion(source: Floats, target: Floats, seed: int = 0) -> Matrix:
     pose = np.eye(4)
     for _ in range(STEPS):
         here = moving @ pose[:3, :3].T + pose[:3, 3]
-        distance, nearest = tree.query(here)
+        distance, nearest = (np.asarray(found) for found in tree.query(here))
         near = distance <= np.quantile(distance, KEPT)
         step = plane_step(here[near], still[nearest[near]], normals[nearest[near]], centre)
         pose = step @ pose

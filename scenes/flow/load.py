@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scenes.flow.argoverse2 import find_sweeps, read_argoverse2
-from scenes.flow.cloud_files import SUFFIXES, cloud_files, read_cloud_files, read_rowwise_pair
+from scenes.flow.cloud_files import SUFFIXES, cloud_files, read_cloud_files, read_cloud_folder, read_rowwise_pair
 from scenes.flow.npz_scenes import npz_reader, read_npz_scene
 from scenes.flow.numpy_files import npz_names
 from scenes.flow.openscene import read_openscene
@@ -28,8 +28,7 @@ def open_clouds(path: Path | Sequence[Path], *, first: int = 0, count: int | Non
     if first < 0 or (count is not None and count < 2):
         raise ValueError(f"first {first}, count {count}: expected 0 or more, and at least 2 clouds")
     if not isinstance(path, Path):
-        files = list(path)[first : None if count is None else first + count]
-        return read_cloud_files(files, files[0].parent if files else Path())
+        return read_cloud_files(list(path)[first : None if count is None else first + count])
     if path.is_dir():
         return open_folder(path, first, count)
     if not path.is_file():
@@ -66,7 +65,7 @@ def open_folder(root: Path, first: int, count: int | None) -> CloudSequence:
     if scenes:
         raise ValueError(f"{root}: {len(scenes)} pairs; give one of them, as {scenes[0]}")
     if files:
-        return read_cloud_files(files[first : None if count is None else first + count], root)
+        return read_cloud_folder(root, first, count)
     raise ValueError(
         f"{root}: no moving scene found in this folder. Looked for {PAIR}, an Argoverse 2 log (sensors/lidar/*.feather)"
         f", pc1.npy and pc2.npy (KITTI), an h5 file (OpenSceneFlow), and clouds ({', '.join(SUFFIXES)})"

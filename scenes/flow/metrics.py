@@ -169,7 +169,8 @@ def bucketed(
 ) -> dict[str, GroupScore]:
     """Scores by group of classes, for groups that have points."""
     names = {
-        index: class_names[index] if index < len(class_names) else f"class {index}" for index in np.unique(classes)
+        index: str(class_names[index]) if index < len(class_names) else f"class {index}"
+        for index in np.unique(classes).tolist()
     }
     group = {index: BACKGROUND.lower() if index == 0 else group_of(name) for index, name in names.items()}
     order = [*GROUPS, *sorted({name for name in group.values() if name is not None} - GROUPS.keys())]

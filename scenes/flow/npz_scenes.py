@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenes.flow.classes import ARGOVERSE2
-from scenes.flow.clean import clean_cloud, column, coordinates, flags, mask_of_indices
+from scenes.flow.clean import clean_cloud, column, coordinates, finite, flags, mask_of_indices
 from scenes.flow.numpy_files import npz_array, npz_names
 from scenes.flow.sequence import LABELS, SWEEP_SECONDS, Cloud, CloudSequence, Trajectories, without_ego
 
@@ -169,14 +169,14 @@ def read_trajectories(path: Path, names: frozenset[str]) -> CloudSequence:
     if known is not None:
         if known.shape != (clouds.shape[1], len(clouds), 3) or len(cleaned[0].points) != clouds.shape[1]:
             raise ValueError(
-                f"{path}: traj: got {list(known.shape)}, expected {[clouds.shape[1], len(clouds), 3]} and no NaN in pcs[0]"
+                f"{path}: traj: {list(known.shape)}, expected {[clouds.shape[1], len(clouds), 3]}, and no NaN in pcs"
             )
         valid = optional(path, names, "traj_val_mask")
         if valid is not None and valid.shape != known.shape[:2]:
             raise ValueError(f"{path}: traj_val_mask: expected {list(known.shape[:2])}, got {list(valid.shape)}")
         places = (cleaned[0].points[:, None] + known).astype(np.float32)
-        finite = np.isfinite(places).all(axis=2)
-        trajectories = Trajectories(places, finite if valid is None else finite & valid.astype(bool))
+        known_at = finite(places)
+        trajectories = Trajectories(places, known_at if valid is None else known_at & valid.astype(bool))
     times = SWEEP_SECONDS * np.arange(len(clouds))
     poses = np.tile(np.eye(4), (len(clouds), 1, 1))
     return CloudSequence(path.stem, str(path), cleaned, times, poses, up=Z_UP, trajectories=trajectories)
@@ -209,5 +209,5 @@ def read_fieldbench(path: Path, names: frozenset[str]) -> CloudSequence:
         np.tile(np.eye(4), (len(ends), 1, 1)) if poses is None else poses.astype(np.float64),
         class_names=() if class_names is None else tuple(str(name) for name in class_names),
         up=None if up is None or not up.any() else (float(up[0]), float(up[1]), float(up[2])),
-        trajectories=None if known is None else Trajectories(np.nan_to_num(known), np.isfinite(known).all(axis=2)),
+        trajectories=None if known is None else Trajectories(np.nan_to_num(known), finite(known)),
     )
