@@ -88,17 +88,17 @@ def lows(index: NDArray[np.intp], height: NDArray[np.float32], shape: tuple[int,
 
 
 def without_strays(low: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The map without cells, as of reflections from below the street, that no cell within two agrees with."""
+    """The map without cells, as of reflections from below the street, that fewer than two others nearby agree with."""
     padded = np.pad(low, 2, constant_values=np.inf)
-    agreeing = np.zeros(low.shape, bool)
+    agreeing = np.zeros(low.shape, np.int64)
     rows, columns = low.shape
     with np.errstate(invalid="ignore"):
         for i in range(5):
             for j in range(5):
                 if (i, j) != (2, 2):
                     away = SLOPE * CELL * np.hypot(i - 2, j - 2)
-                    agreeing |= np.abs(padded[i : i + rows, j : j + columns] - low) < STRAY + away
-    return np.where(agreeing, low, np.inf)
+                    agreeing += np.abs(padded[i : i + rows, j : j + columns] - low) < STRAY + away
+    return np.where(agreeing >= 2, low, np.inf)
 
 
 def lower_envelope(low: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """The rigid motion between two clouds: iterative closest points, to the planes of the target (Chen and Medioni 1992).
 
-Trimmed: the worst matches of each step are left out.
+Trimmed: ever more of the worst matches are left out.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from scenes.flow.sequence import Floats, Matrix
 
 MOST_POINTS = 20_000
 """Of each cloud, drawn at random: a rigid motion needs no more, and 5 million points cost no more than these."""
-STEPS = 40
+STEPS = 100
 NEIGHBOURS = 10
 """Points that make a plane."""
-KEPT = 0.8
-"""Share of the matches, the nearest, that a step uses."""
+STRAY, KEPT, NARROWING = 0.01, 0.8, 0.85
+"""The farthest match that counts: at first all but a share that is stray, then `NARROWING` times as far each step, until
+only the share `KEPT` is left. What tells a motion along a street is at first farther than the street itself."""
 SETTLED = 1e-6
 
 
@@ -33,10 +34,12 @@ def rigid_motion(source: Floats, target: Floats, seed: int = 0) -> Matrix:
     normals = plane_normals(still, tree)
     centre = still.mean(axis=0)  # turns are about here, which keeps turn and shift apart
     pose = np.eye(4)
+    reach = np.inf
     for _ in range(STEPS):
         here = moving @ pose[:3, :3].T + pose[:3, 3]
         distance, nearest = (np.asarray(found) for found in tree.query(here))
-        near = distance <= np.quantile(distance, KEPT)
+        reach = max(np.quantile(distance, KEPT), NARROWING * min(reach, np.quantile(distance, 1 - STRAY)))
+        near = distance <= reach
         step = plane_step(here[near], still[nearest[near]], normals[nearest[near]], centre)
         pose = step @ pose
         if np.abs(step - np.eye(4)).max() < SETTLED:

@@ -208,6 +208,6 @@ def read_fieldbench(path: Path, names: frozenset[str]) -> CloudSequence:
         SWEEP_SECONDS * np.arange(len(ends)) if times is None else column(f"{path}: times", times, len(ends)) * 1.0,
         np.tile(np.eye(4), (len(ends), 1, 1)) if poses is None else poses.astype(np.float64),
         class_names=() if class_names is None else tuple(str(name) for name in class_names),
-        up=None if up is None or not up.any() else (float(up[0]), float(up[1]), float(up[2])),
+        up=None if up is None or not up.any() else tuple(up.tolist()),
         trajectories=None if known is None else Trajectories(np.nan_to_num(known), finite(known)),
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scenes.point_cloud import numbers_by_line
 
 HEADER_LIMIT = 1 << 16
 KINDS = {"F": "f", "I": "i", "U": "u"}
@@ -38,7 +40,8 @@ def read_pcd(path: Path) -> NDArray[Any]:
         raise ValueError(f"{path}: its points have no {', '.join(lacking)}; expected fields x y z")
     if header.encoding == "ascii":
         table = ascii_table(path, body, header)
-        return np.stack([table[:, column_of(header.layout, name)] for name in "xyz"], axis=1)
+        names = header.layout.names or ()
+        return table[:, [columns_before(header.layout, names.index(name)) for name in "xyz"]]
     if header.encoding == "binary_compressed":
         columns = compressed_columns(path, body, header)
     else:
@@ -79,16 +82,15 @@ def read_header(path: Path, start: bytes) -> PcdHeader:
     return PcdHeader(layout, points, encoding, size)
 
 
-def column_of(layout: np.dtype, name: str) -> int:
-    """The column of an ascii table at which a field begins."""
-    before = (layout.names or ())[: (layout.names or ()).index(name)]
-    return sum(int(np.prod(layout[other].shape, dtype=int)) for other in before)
+def columns_before(layout: np.dtype, field: int) -> int:
+    """How many columns of an ascii table the fields before number `field` fill."""
+    return sum(math.prod(layout[name].shape) for name in (layout.names or ())[:field])
 
 
 def ascii_table(path: Path, body: bytes, header: PcdHeader) -> NDArray[np.float64]:
     """[points, columns] of an ascii body."""
     try:
-        table = np.loadtxt(io.BytesIO(body), max_rows=header.points, ndmin=2) if header.points else np.zeros((0, 3))
+        table = numbers_by_line(body, header.points, columns_before(header.layout, len(header.layout.names or ())))
     except ValueError as error:
         raise ValueError(f"{path}: a line of points is not numbers ({error}); export the file again") from error
     if len(table) < header.points:

@@ -129,6 +129,14 @@ class CloudSequence:
         if self.times.shape != (count,) or not bool((np.diff(self.times) > 0).all()):
             raise ValueError(f"{self.source}: expected {count} rising times in seconds, got {self.times}")
         check_poses(self.source, self.world_from_sensor, count)
+        if self.up is not None and not (len(self.up) == 3 and abs(np.linalg.norm(self.up) - 1) < 1e-3):
+            raise ValueError(f"{self.source}: up: expected a unit vector (x, y, z), got {self.up}")
+        known, wanted = self.trajectories, (len(self.clouds[0].points), count)
+        if known is not None and (known.valid.shape != wanted or known.points.shape != (*wanted, 3)):
+            raise ValueError(
+                f"{self.source}: trajectories: expected {[*wanted, 3]} for the first cloud's points, got "
+                f"{list(known.points.shape)}"
+            )
         for t in range(count - 1):
             check_gap(self.source, t, moved(self.clouds[t].points, self.ego_motion(t)), self.clouds[t + 1].points)
 

@@ -48,7 +48,12 @@ def test_kitti_s_has_flow_by_rows(tmp_path):
 
 def test_nsfp_indices_of_tracked_points_become_a_class(tmp_path):
     path = saved(
-        tmp_path / "x.npz", pc1=P1, pc2=P2, flow=FLOW, mask1_tracks_flow=np.array([1, 4]), mask2_tracks_flow=np.array([0])
+        tmp_path / "x.npz",
+        pc1=P1,
+        pc2=P2,
+        flow=FLOW,
+        mask1_tracks_flow=np.array([1, 4]),
+        mask2_tracks_flow=np.array([0]),
     )
     first = open_clouds(path).clouds[0]
     assert first.classes.tolist() == [0, 1, 0, 0, 1, 0] and first.dynamic is None
