@@ -6,6 +6,7 @@ The format is told from what the path holds; docs/systems/sceneflow.md has the l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from scenes.flow.argoverse2 import find_sweeps, read_argoverse2
@@ -18,21 +19,35 @@ from scenes.flow.sequence import CloudSequence
 PAIR = "pair.npz"
 
 
-def open_clouds(path: Path | Sequence[Path], *, first: int = 0, count: int | None = None) -> CloudSequence:
+def open_clouds(
+    path: Path | Sequence[Path],
+    *,
+    first: int = 0,
+    count: int | None = None,
+    up: tuple[float, float, float] | None = None,
+) -> CloudSequence:
     """The moving scene at `path`: a file, a folder, or the files of plain clouds in order.
 
-    first, count: read only so many clouds from that one on, in long sequences.
+    first, count: read only so many clouds from that one on, in long sequences. up: unit vector in the sensors' frame,
+    where the format does not say (plain clouds) or is wrong; it is what cropping and the search for ground need.
     Raises FileNotFoundError when there is nothing, ImportError naming the extra that a format needs, and ValueError
     naming file and remedy for anything unknown, damaged or unfit. Points with NaN are dropped with a warning.
     """
     if first < 0 or (count is not None and count < 2):
         raise ValueError(f"first {first}, count {count}: expected 0 or more, and at least 2 clouds")
     if not isinstance(path, Path):
-        return read_cloud_files(list(path)[first : None if count is None else first + count])
-    if path.is_dir():
-        return open_folder(path, first, count)
-    if not path.is_file():
+        sequence = read_cloud_files(list(path)[first : None if count is None else first + count])
+    elif path.is_dir():
+        sequence = open_folder(path, first, count)
+    elif path.is_file():
+        sequence = open_file(path, first, count)
+    else:
         raise FileNotFoundError(f"{path}: no such file or folder")
+    return sequence if up is None else replace(sequence, up=up)
+
+
+def open_file(path: Path, first: int, count: int | None) -> CloudSequence:
+    """The moving scene in one file; ValueError saying what to give instead when it cannot hold one."""
     suffix = path.suffix.lower()
     if suffix in (".h5", ".hdf5"):
         return read_openscene(path, first, count)

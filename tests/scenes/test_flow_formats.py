@@ -356,6 +356,8 @@ def test_two_files_are_a_pair(tmp_path):
     np.testing.assert_array_equal(scene.clouds[0].points, P1)
     np.testing.assert_array_equal(scene.clouds[1].points, P2)
     assert scene.times.tolist() == [0.0, 0.1] and not scene.sensor_moves
+    assert scene.up is None
+    assert open_clouds([tmp_path / "b.ply", tmp_path / "a.ply"], up=(0.0, -1.0, 0.0)).up == (0.0, -1.0, 0.0)
 
 
 def test_a_folder_of_one_npz_pair_is_that_pair(tmp_path):
