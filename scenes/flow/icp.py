@@ -18,8 +18,8 @@ STEPS = 100
 NEIGHBOURS = 10
 """Points that make a plane."""
 STRAY, KEPT, NARROWING = 0.01, 0.8, 0.85
-"""The farthest match that counts: at first all but a share that is stray, then `NARROWING` times as far each step, until
-only the share `KEPT` is left. What tells a motion along a street is at first farther than the street itself."""
+"""The farthest match that counts: at first all but a share that is stray, then `NARROWING` times as far each step,
+until only the share `KEPT` is left. What tells a motion along a street is at first farther than the street itself."""
 SETTLED = 1e-6
 
 

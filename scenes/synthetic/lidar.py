@@ -99,8 +99,8 @@ def meet_mesh(
     # With the origin at the sensor all but the ray itself is known for each triangle.
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = 1.0 / -(ray @ normal.T)
-        u = (ray @ np.cross(e2, -first).T) * -scale
-        v = (ray @ np.cross(-first, e1).T) * -scale
+        u = (ray @ np.cross(first, e2).T) * scale
+        v = (ray @ np.cross(e1, first).T) * scale
         distance = -(first * normal).sum(axis=1) * scale
     met = (u >= 0) & (v >= 0) & (u + v <= 1) & (distance > NEAREST)
     distance = np.where(met, distance, np.inf)

@@ -106,14 +106,14 @@ def tree(x: float, y: float, height: float) -> Body:
 
 
 def air_dancer(x: float, y: float, phase: float) -> Bending:
-    """A fabric tube, 3.6 m high and 0.7 m wide at its foot, swaying at 0.4 Hz with a lag along its height."""
+    """A fabric tube, 3.6 m high and 0.7 m wide at its foot, swaying at 0.6 Hz with a lag along its height."""
     rings, sides = 15, 12
     height = np.linspace(0, 1, rings)[:, None]
     angle = np.linspace(0, 2 * math.pi, sides, endpoint=False)
     radius = 0.35 - 0.12 * height
 
     def vertices(seconds: float) -> NDArray[np.float64]:
-        beat = 2 * math.pi * 0.4 * seconds + phase - 1.2 * height
+        beat = 2 * math.pi * 0.6 * seconds + phase - 1.2 * height
         lean = np.stack([1.0 * height**2 * np.sin(beat), 0.6 * height**2 * np.cos(1.3 * beat)], axis=-1)
         around = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
         flat = np.array((x, y)) + lean + radius[..., None] * around

@@ -72,6 +72,20 @@ def test_rigid_things_move_rigidly_and_the_bending_one_does_not():
             assert (residual > 0.02) if number == bending else (residual < 1e-4), number
 
 
+def test_points_of_the_bending_thing_stay_on_its_skin():
+    dancer, number = street(0)[1][-1], len(street(0)[1])
+    for t in (0, 9):
+        pair, pose = SCENE.pair(t), SCENE.world_from_sensor[t + 1]
+        rows = pair.source.instances == number
+        moved = (pair.source.points[rows] + pair.source.flow[rows]).astype(np.float64) @ pose[:3, :3].T + pose[:3, 3]
+        corners = dancer.vertices(SCENE.times[t + 1])[dancer.faces]
+        edges = np.stack([corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]], axis=2)
+        local = np.einsum("fij,pfj->pfi", np.linalg.pinv(edges), moved[:, None] - corners[:, 0])
+        away = np.linalg.norm(corners[:, 0] + np.einsum("fij,pfj->pfi", edges, local) - moved[:, None], axis=2)
+        inside = (local > -1e-4).all(axis=2) & (local.sum(axis=2) < 1 + 1e-4)
+        assert np.where(inside, away, np.inf).min(axis=1).max() < 1e-5
+
+
 def test_trajectories_begin_with_the_cloud_and_follow_its_flow():
     paths, first = SCENE.trajectories.points, SCENE.clouds[0]
     pose = SCENE.world_from_sensor

@@ -47,6 +47,22 @@ def test_stray_returns_from_below_do_not_pull_the_ground_down():
     assert found[near & truth].mean() > 0.97 and found[near & ~truth].mean() < 0.02
 
 
+def test_ground_is_a_quarter_of_a_metre_thick_also_on_a_slope_and_beside_walls():
+    """Low things count as ground up to there, however steep it is and whatever stands nearby."""
+    generator = np.random.default_rng(5)
+    x, y = generator.uniform(-25, 25, (2, 60000))
+    base = 0.12 * x - 0.04 * y - 1.5
+    above = generator.choice([0.0, 0.17, 0.33], 60000, p=[0.8, 0.1, 0.1])
+    slope = np.stack([x, y, base + above], axis=1)
+    wx, wy = generator.uniform(-20, 20, (2, 20000))
+    wy = np.round(wy / 8) * 8  # walls that begin at the ground, every 8 m
+    walls = np.stack([wx, wy, 0.12 * wx - 0.04 * wy - 1.5 + generator.uniform(0, 3, 20000)], axis=1)
+    found = find_ground(np.concatenate([slope, walls]).astype(np.float32))[:60000]
+    inside = np.maximum(np.abs(x), np.abs(y)) < 18
+    shares = [found[inside & (above == height)].mean() for height in (0.0, 0.17, 0.33)]
+    assert shares[0] > 0.99 and shares[1] > 0.9 and shares[2] < 0.1, shares
+
+
 def test_any_direction_can_be_up():
     points, _ = landscape()
     camera = points[:, [1, 2, 0]] * np.float32([-1, -1, 1])  # x right, y down, z forward

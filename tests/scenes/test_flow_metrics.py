@@ -34,6 +34,8 @@ def test_either_threshold_is_enough():
     """Long flows count by relative error, short ones by absolute error; an outlier is one by either."""
     assert scores([[10.4, 0, 0]] * 3, [[10, 0, 0]] * 3).acc_strict == 1.0
     assert scores([[0.04, 0, 0]] * 3, [[0, 0, 0]] * 3).acc_strict == 1.0
+    assert scores([[10.8, 0, 0]] * 3, [[10, 0, 0]] * 3).acc_relaxed == 1.0
+    assert scores([[0.09, 0, 0]] * 3, [[0, 0, 0]] * 3).acc_relaxed == 1.0
     assert scores([[0.04, 0, 0]] * 3, [[0, 0, 0]] * 3).outliers == 1.0
     assert scores([[10.4, 0, 0]] * 3, [[10, 0, 0]] * 3).outliers == 1.0
 
@@ -85,15 +87,15 @@ def test_points_without_a_valid_label_do_not_count():
 def test_buckets_by_hand():
     """Speeds 0.02 | 0.05, 0.07 | 3 fall in buckets 0, 1 and the last; each weighs alike, however many its points."""
     car, cone = 19, ARGOVERSE2.index("CONSTRUCTION_CONE")
-    truth = [[0.02, 0, 0], [0.05, 0, 0], [0.07, 0, 0], [3.0, 0, 0], [1.0, 0, 0], [0, 0, 0]]
-    predicted = [[0.02, 0.01, 0], [0.05, 0.03, 0], [0.07, 0, 0], [3.0, 1.5, 0], [0, 0, 0], [0, 0.5, 0]]
-    found = scores(predicted, truth, classes=np.array([car, car, car, car, cone, 0], np.int32))
+    truth = [[0.02, 0, 0], [0.05, 0, 0], [0.07, 0, 0], [3.0, 0, 0], [1.0, 0, 0], [0, 0, 0], [1.0, 0, 0]]
+    predicted = [[0.02, 0.01, 0], [0.05, 0.03, 0], [0.07, 0, 0], [3.0, 1.5, 0], [0, 0, 0], [0, 0.5, 0], [1.25, 0, 0]]
+    found = scores(predicted, truth, classes=np.array([car, car, car, car, cone, 0, 0], np.int32))
     group = found.groups["car"]
     assert group.static_epe == pytest.approx(0.01, abs=1e-6)
     assert group.dynamic == pytest.approx(((0.03 + 0) / (0.05 + 0.07) + 1.5 / 3.0) / 2, abs=1e-6)
     assert found.groups["background"].static_epe == pytest.approx(0.5)
     assert set(found.groups) == {"background", "car"}  # the cone is in no group
-    assert found.bucket_dynamic == group.dynamic
+    assert found.groups["background"].dynamic == 0.25 and found.bucket_dynamic == group.dynamic
     assert found.bucket_static == pytest.approx((0.01 + 0.5) / 2, abs=1e-6)
 
 
