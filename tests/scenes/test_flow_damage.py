@@ -211,6 +211,25 @@ def test_a_false_count_allocates_nothing(tmp_path, data):
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("kind", ["npz", "ply", "ascii", "pcd"])
+def test_reading_takes_a_bounded_number_of_bytes_a_point(tmp_path, kind):
+    """So that 5 million points need some hundred megabytes."""
+    count = 40_000
+    points = RNG.normal(size=(count, 3)).astype(np.float32)
+    path = tmp_path / {"npz": "a.npz", "pcd": "a.pcd"}.get(kind, "a.ply")
+    if kind == "npz":
+        np.savez(path, points=points)
+    elif kind == "pcd":
+        path.write_bytes(pcd(points, "binary"))
+    else:
+        ply(path, points, "ascii" if kind == "ascii" else "binary_little_endian")
+    tracemalloc.start()
+    read_cloud(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 160 * count
+
+
 def test_compressed_data_that_points_before_its_beginning_is_damaged(tmp_path):
     good = pcd(P1, "binary_compressed")
     start = good.index(b"binary_compressed\n") + len(b"binary_compressed\n") + 8
