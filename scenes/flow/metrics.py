@@ -80,41 +80,48 @@ def flow_scores(predicted: Sequence[Floats], pairs: Sequence[Pair]) -> FlowScore
             raise ValueError(f"pair {t}: predicted {list(flow.shape)}, its source is {list(pair.source.points.shape)}")
         if not np.isfinite(flow).all():
             raise ValueError(f"pair {t}: the predicted flow holds NaN or infinity; the fit has diverged")
-    labelled = [(flow, pair) for flow, pair in zip(predicted, pairs, strict=True) if pair.source.flow is not None]
-    masks = [scorable(pair) for _, pair in labelled]
-    count = sum(int(mask.sum()) for mask in masks)
-    if count == 0:
-        why = "no point with a valid flow label" if labelled else "no flow labels"
+    kept = [(flow, pair, scorable(pair)) for flow, pair in zip(predicted, pairs, strict=True) if has_flow(pair)]
+
+    def pooled(name: str) -> NDArray[Any] | None:
+        """The labels of that name of all points that count; None when a pair has none."""
+        labels = [getattr(pair.source, name) for _, pair, _ in kept]
+        if any(rows is None for rows in labels):
+            return None
+        return np.concatenate([rows[mask] for rows, (_, _, mask) in zip(labels, kept, strict=True)])
+
+    if not any(mask.any() for _, _, mask in kept):
+        why = "no point with a valid flow label" if kept else "no flow labels"
         return FlowScores(0, reasons=dict.fromkeys((*OVERALL, *THREEWAY, *BUCKETED), why))
-    guess = np.concatenate([flow[mask] for (flow, _), mask in zip(labelled, masks, strict=True)]).astype(np.float64)
-    truth = np.concatenate([of(pair.source.flow, mask) for (_, pair), mask in zip(labelled, masks, strict=True)])
-    truth = truth.astype(np.float64)
+    guess = np.concatenate([flow[mask] for flow, _, mask in kept]).astype(np.float64)
+    truth = np.asarray(pooled("flow"), np.float64)
     error, speed = np.linalg.norm(guess - truth, axis=1), np.linalg.norm(truth, axis=1)
+    values: dict[str, float | None] = {**overall(error, speed), "angle_nsfp": float(angle_nsfp(guess, truth).mean())}
+    values["angle_av2"] = float(angle_av2(guess, truth).mean())
+    classes, dynamic = pooled("classes"), pooled("dynamic")
+    groups, reasons = {}, {}
+    if classes is None:
+        reasons = dict.fromkeys((*THREEWAY, *BUCKETED), "no class labels")
+    else:
+        groups = bucketed(error, speed, classes, kept[0][1].class_names)
+        values |= bucket_means(groups)
+        reasons = {name: "no point of such a speed in any group" for name in BUCKETED if values[name] is None}
+        if dynamic is None:
+            reasons |= dict.fromkeys(THREEWAY, "no labels of what is dynamic")
+        else:
+            values |= threeway(error, classes > 0, dynamic)
+            reasons |= {name: "no such point" for name in THREEWAY if values[name] is None}
+    return FlowScores(len(error), **values, groups=groups, reasons=reasons)  # pyright: ignore[reportArgumentType]
+
+
+def overall(error: Values, speed: Values) -> dict[str, float]:
+    """Mean error, accuracies and outliers of all points; speed: [N] length of the true flow."""
     relative = error / (speed + 1e-20)
-    values: dict[str, float | None] = {
+    return {
         "epe3d": float(error.mean()),
         "acc_strict": float(((error < 0.05) | (relative < 0.05)).mean()),
         "acc_relaxed": float(((error < 0.1) | (relative < 0.1)).mean()),
         "outliers": float(((error > 0.3) | (relative > 0.1)).mean()),
-        "angle_nsfp": float(angle_nsfp(guess, truth).mean()),
-        "angle_av2": float(angle_av2(guess, truth).mean()),
     }
-    if all(pair.source.classes is not None for _, pair in labelled):
-        classes = np.concatenate(
-            [of(pair.source.classes, mask) for (_, pair), mask in zip(labelled, masks, strict=True)]
-        )
-        groups = bucketed(error, speed, classes, labelled[0][1].class_names)
-        values |= bucket_means(groups)
-        reasons = {name: "no point of such a speed in any group" for name in BUCKETED if values[name] is None}
-        if all(pair.source.dynamic is not None for _, pair in labelled):
-            dynamic = [of(pair.source.dynamic, mask) for (_, pair), mask in zip(labelled, masks, strict=True)]
-            values |= threeway(error, classes > 0, np.concatenate(dynamic))
-            reasons |= {name: "no such point" for name in THREEWAY if values[name] is None}
-        else:
-            reasons |= dict.fromkeys(THREEWAY, "no labels of what is dynamic")
-    else:
-        groups, reasons = {}, dict.fromkeys((*THREEWAY, *BUCKETED), "no class labels")
-    return FlowScores(count, **values, groups=groups, reasons=reasons)  # pyright: ignore[reportArgumentType]
 
 
 def epe_by_instance(predicted: Sequence[Floats], pairs: Sequence[Pair]) -> dict[int, float]:
@@ -135,10 +142,9 @@ def scorable(pair: Pair) -> Bools:
     return np.ones(len(pair.source.points), bool) if pair.source.valid is None else pair.source.valid
 
 
-def of(labels: NDArray[Any] | None, mask: Bools) -> NDArray[Any]:
-    """The labels of the points in `mask`, which are known to be there."""
-    assert labels is not None
-    return labels[mask]
+def has_flow(pair: Pair) -> bool:
+    """Whether a pair has labels of flow at all."""
+    return pair.source.flow is not None
 
 
 def angle_nsfp(guess: Values, truth: Values) -> Values:

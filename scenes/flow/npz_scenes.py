@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scenes.flow.classes import ARGOVERSE2
 from scenes.flow.clean import clean_cloud, column, coordinates, finite, flags, mask_of_indices
 from scenes.flow.numpy_files import npz_array, npz_names
-from scenes.flow.sequence import LABELS, SWEEP_SECONDS, Cloud, CloudSequence, Trajectories, without_ego
+from scenes.flow.sequence import LABELS, SWEEP_SECONDS, Cloud, CloudSequence, Trajectories, check_poses, without_ego
 
 Z_UP, Y_DOWN = (0.0, 0.0, 1.0), (0.0, -1.0, 0.0)
 TRACKED = ("BACKGROUND", "TRACKED_OBJECT")
@@ -102,9 +102,11 @@ def read_pair(path: Path, names: frozenset[str]) -> CloudSequence:
     if ego is not None:
         if ego.shape != (4, 4) or ego.dtype.kind != "f":
             raise ValueError(f"{path}: T_0to1: expected a transform [4, 4], got {ego.dtype} {list(ego.shape)}")
-        facts["world_from_sensor"] = np.stack([np.eye(4), np.linalg.inv(nearest_rigid(ego))])
+        ego = nearest_rigid(ego)
+        check_poses(f"{path}: T_0to1", ego[None], 1)
+        facts["world_from_sensor"] = np.stack([np.eye(4), np.linalg.inv(ego)])
         if flow is not None and flow.shape == points.shape:
-            flow = without_ego(coordinates(f"{path}: pc1", points), flow, nearest_rigid(ego))
+            flow = without_ego(coordinates(f"{path}: pc1", points), flow, ego)
     first = clean_cloud(
         f"{path}: pc1",
         points,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scenes.flow.classes import ARGOVERSE2
 from scenes.flow.clean import clean_cloud, coordinates
-from scenes.flow.sequence import SWEEP_SECONDS, Cloud, CloudSequence, Matrix, is_moving, without_ego
+from scenes.flow.sequence import SWEEP_SECONDS, Cloud, CloudSequence, Matrix, check_poses, is_moving, without_ego
 
 NANOSECONDS = 1e12
 """Names of groups above this are times in nanoseconds; smaller ones are numbers of sweeps."""
@@ -52,6 +52,7 @@ def read_openscene(path: Path, first: int = 0, count: int | None = None) -> Clou
     unit = 1e-9 if int(stamps[0]) > NANOSECONDS else SWEEP_SECONDS
     times = (stamps - stamps[0]) * unit
     poses = np.stack([group["pose"].astype(np.float64) for group in groups])
+    check_poses(str(path), poses, len(names))
     clouds = []
     for t, (name, group) in enumerate(zip(names, groups, strict=True)):
         last = t + 1 == len(groups)

@@ -96,7 +96,8 @@ def test_flow_of_another_length_is_refused(tmp_path, layout):
         ("waymo", {"mask1_tracks_flow": np.array([40])}, "mask1_tracks_flow: expected indices of 40 points"),
         ("waymo", {"mask1_tracks_flow": np.array([-1])}, "mask1_tracks_flow: expected indices of 40 points"),
         ("waymo", {"T_0to1": np.eye(3)}, r"T_0to1: expected a transform \[4, 4\]"),
-        ("waymo", {"T_0to1": 2 * np.eye(4)}, "pose 1 is no rigid motion"),
+        ("waymo", {"T_0to1": 2 * np.eye(4)}, "T_0to1: pose 0 is no rigid motion"),
+        ("waymo", {"T_0to1": np.zeros((4, 4))}, "T_0to1: pose 0 is no rigid motion"),
         ("waymo", {"T_0to1": np.full((4, 4), np.nan)}, "finite poses"),
         ("waymo", {"pc2_near": np.ones(49, bool)}, r"pc2_near: got bool \[49\]"),
         ("fieldbench", {"counts": [40, 49]}, "points .* does not have the 89 rows of counts"),
@@ -252,6 +253,22 @@ def test_an_argoverse_log_that_is_not_whole(tmp_path):
     feather(tmp_path / "sensors/lidar" / f"{stamps[0]}.feather", x=P1[:, 0], y=P1[:, 1])
     with pytest.raises(ValueError, match="no column z; it has x, y"):
         open_clouds(tmp_path)
+
+
+def test_an_h5_log_whose_groups_lack_something(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    clouds = sequence(frames=2).clouds
+    faults = ({"pose": np.eye(3)}, {"pose": np.zeros((4, 4))}, {"pose": None}, {"lidar": None}, {"lidar": P1[:, 0]})
+    messages = ("pose has shape", "pose 1 is no rigid motion", "has lidar; expected", "has pose; expected", "numbers")
+    for fault, message in zip(faults, messages, strict=True):
+        with h5py.File(tmp_path / "log.h5", "w") as file:
+            for t, cloud in enumerate(clouds):
+                own = {"lidar": cloud.points, "pose": np.eye(4)} | (fault if t else {})
+                for name, array in own.items():
+                    if array is not None:
+                        file[f"{t}/{name}"] = array
+        with pytest.raises(ValueError, match=rf"log\.h5.*{message}"):
+            open_clouds(tmp_path)
 
 
 def test_argoverse_labels_of_another_length(tmp_path):
