@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,12 +121,20 @@ def misplaced(element: str) -> str:
 
 def ascii_columns(path: Path, body: bytes, header: Header) -> dict[str, NDArray]:
     """The vertex columns of an ASCII file; integer properties stay integers."""
-    lines = body.decode("ascii", "replace").splitlines()[: header.vertices]
     width = len(header.fields)
     try:
-        table = np.array([line.split()[:width] for line in lines], dtype=np.float64).reshape(len(lines), width)
+        table = numbers_by_line(body, header.vertices, width)
     except ValueError as error:
         raise ValueError(f"{path}: a vertex line is not {width} numbers ({error}); export the file again") from error
-    if len(lines) < header.vertices:
-        raise ValueError(f"{path}: {header.vertices} vertices promised, {len(lines)} found; the file is cut short")
+    if len(table) < header.vertices:
+        raise ValueError(f"{path}: {header.vertices} vertices promised, {len(table)} found; the file is cut short")
     return {name: table[:, i].astype(kind) for i, (name, kind) in enumerate(header.fields)}
+
+
+def numbers_by_line(body: bytes, most: int, width: int | None = None) -> NDArray[np.float64]:
+    """[lines, width] the numbers of at most `most` lines, `width` of each (all by default); ValueError otherwise."""
+    lines = min(most, body.count(b"\n") + 1)  # loadtxt allocates what is asked for, which a false count could make huge
+    if lines == 0 or not body.strip():
+        return np.zeros((0, width or 0))
+    columns = None if width is None else range(width)
+    return np.loadtxt(io.BytesIO(body), max_rows=lines, usecols=columns, comments=None, ndmin=2)
