@@ -47,17 +47,17 @@ def marching_cubes(
         from skimage import measure
     except ImportError as error:
         raise ImportError(f"marching cubes: scikit-image {NEEDED}") from error
-    vertices, faces, count = [np.zeros((0, 3))], [np.zeros((0, 3), np.int64)], 0
+    vertices, faces, count = [np.zeros((0, 3), np.float32)], [np.zeros((0, 3), np.int64)], 0
     for first, slab in slabs(field, resolution, device):
-        if slab.min() < 0 <= slab.max():
-            found, triangles, _, _ = measure.marching_cubes(slab, 0.0, gradient_direction="ascent")
-            vertices.append(found + np.array([first, 0.0, 0.0]))
+        if slab.min() <= 0 < slab.max():  # the library counts 0 to the inside
+            found, triangles, _, _ = measure.marching_cubes(slab, 0.0, gradient_direction="descent")
+            vertices.append(found + np.array([first, 0, 0], np.float32))
             faces.append(triangles + count)
             count += len(found)
     nodes, index = np.unique(np.concatenate(vertices), axis=0, return_inverse=True)
     joined = index.ravel()[np.concatenate(faces)].reshape(-1, 3)
     kept = (joined != np.roll(joined, 1, axis=1)).all(axis=1)  # a node of value 0 makes triangles without area
-    return nodes * (2 / (resolution - 1)) - 1, joined[kept]
+    return nodes.astype(np.float64) * (2 / (resolution - 1)) - 1, joined[kept]
 
 
 def slabs(field: SignedField, resolution: int, device: torch.device | str) -> Iterator[tuple[int, NDArray[np.float32]]]:

@@ -55,7 +55,7 @@ class Mesh:
 
 
 def read_mesh(path: Path, radius: float = RADIUS) -> Mesh:
-    """The mesh in a file, moved and scaled so that its box is centred on the origin and its farthest vertex at `radius`.
+    """The mesh in a file, scaled so that its box is centred on the origin and its farthest vertex at `radius`.
 
     Vertices at one place become one (seams of textures; STL has nothing else), unused ones are dropped, polygons are
     split, the nodes of a GLB placed. Triangles without area are dropped, a closed mesh turned inside out is turned
@@ -96,7 +96,8 @@ def make_mesh(vertices: Doubles, faces: Faces, name: str = "mesh", radius: float
         )
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise ValueError(
-            f"{name}: its faces name vertices {faces.min()} to {faces.max()}, but it has {len(vertices)}; export it again"
+            f"{name}: its faces name vertices {faces.min()} to {faces.max()}, but it has {len(vertices)}; "
+            "export it again"
         )
     in_use = vertices[np.unique(faces)]
     broken = int((~np.isfinite(in_use)).any(axis=1).sum())
@@ -121,7 +122,7 @@ def make_mesh(vertices: Doubles, faces: Faces, name: str = "mesh", radius: float
 
 
 def centred(points: Doubles, radius: float, name: str) -> tuple[Doubles, Doubles]:
-    """[V, 3] points with their box around the origin and the farthest at `radius`; the [4, 4] similarity that did it."""
+    """[V, 3] points, their box around the origin, the farthest at `radius`; the [4, 4] similarity that did it."""
     centre = points.min(axis=0) / 2 + points.max(axis=0) / 2
     offsets = points - centre
     size = float(np.abs(offsets).max())
