@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class Picture:
     name: the file's, for messages.
     """
 
-    values: NDArray[np.generic]
+    values: NDArray[Any]
     space: Space
     name: str
 
@@ -86,7 +86,7 @@ class Picture:
         return (total / (self.height * self.width)).float()
 
 
-def rgb_float(values: NDArray[np.generic]) -> Tensor:
+def rgb_float(values: NDArray[Any]) -> Tensor:
     """[..., C] numbers of a file to [..., 3] float32: integers by their type's largest, grey three times."""
     kind = values.dtype
     tensor = torch.from_numpy(values.astype(np.float32))

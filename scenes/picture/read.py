@@ -9,8 +9,10 @@ colours are already multiplied by it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -29,7 +31,7 @@ MAPPED_BYTES = 1 << 30
 MOST_PIXELS = 1 << 33
 """Largest number of pixels that a header may claim: 24 GB of bytes, far above any photograph and below a bomb."""
 
-Values = NDArray[np.generic]
+Values = NDArray[Any]
 pillow_limit = threading.Lock()
 
 
@@ -67,8 +69,9 @@ def mapped(path: Path, shape: tuple[int, int, int], kind: np.dtype, size: int, s
     free = shutil.disk_usage(folder).free
     if free < size:
         raise OSError(
+            errno.ENOSPC,
             f"{path}: its pixels need {size / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} are free; give another "
-            "scratch folder"
+            "scratch folder",
         )
     with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):
@@ -127,7 +130,7 @@ def low_bytes(path: Path, picture: ImageFile.ImageFile) -> Image.Image | None:
 
     The file is decoded a second time as if it were of the other byte order.
     """
-    swapped = {"16B": "16L", "16L": "16B", "16N": "16B" if np.little_endian else "16L"}
+    swapped = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
     layouts = {name for tile in picture.tile for name in [layout(tile.args)] if name}
     if not layouts or any(name[:-3] not in ("RGB;", "RGBA;") or name[-3:] not in swapped for name in layouts):
         return None
@@ -157,7 +160,7 @@ def copied(picture: Image.Image, low: Image.Image | None, background: float, sto
     if picture.mode == "F" or picture.mode == "I":
         raise ValueError(f"its numbers are of mode {picture.mode}; expected 8 or 16 bits, or OpenEXR for floats")
     deep = low is not None or picture.mode.startswith("I;16")
-    alpha = carries_alpha(picture)
+    alpha = picture.mode == "RGBA" if deep else carries_alpha(picture)
     grey = picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith("I;16")
     step = max(1, BLOCK_PIXELS // picture.width)
     values = store((picture.height, picture.width, 1 if grey else 3), np.dtype(np.uint16 if deep else np.uint8))
@@ -184,7 +187,7 @@ def over(block: Values, background: float) -> Values:
 def read_exr(path: Path, background: float, store: Callable[..., Values]) -> Values:
     """Channels R, G, B (or Y) of an OpenEXR file, float16 if all are half, else float32."""
     try:
-        import OpenEXR
+        import OpenEXR  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(
             f"{path}: OpenEXR needs the extra 'exr': in Fieldbench's folder, pip install -e '.[exr]'"

@@ -52,7 +52,7 @@ class SignedDistance:
 def import_igl() -> Any:
     """The libigl module; ImportError naming the extra when it is absent."""
     try:
-        import igl
+        import igl  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(f"signed distances: libigl {NEEDED}") from error
     return igl
