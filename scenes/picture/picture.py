@@ -66,7 +66,9 @@ class Picture:
         chosen.sort()
         rows, columns = np.divmod(chosen, self.width)
         xy = np.stack([(columns + 0.5) / self.width, (rows + 0.5) / self.height], axis=1)
-        return PixelBatch(torch.from_numpy(xy.astype(np.float32)), rgb_float(self.values[rows, columns]))
+        return PixelBatch(
+            torch.from_numpy(xy.astype(np.float32)), rgb_float(self.values.reshape(-1, self.values.shape[2])[chosen])
+        )
 
     def rows(self, first: int, last: int) -> Tensor:
         """[last - first, W, 3] float32: the rows from `first` up to `last`, without it."""
