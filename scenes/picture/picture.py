@@ -66,6 +66,7 @@ class Picture:
         chosen.sort()
         rows, columns = np.divmod(chosen, self.width)
         xy = np.stack([(columns + 0.5) / self.width, (rows + 0.5) / self.height], axis=1)
+        flat = self.values.reshape(-1, self.values.shape[2])
         return PixelBatch(
             torch.from_numpy(xy.astype(np.float32)), rgb_float(self.values.reshape(-1, self.values.shape[2])[chosen])
         )
@@ -90,10 +91,10 @@ class Picture:
 
 def rgb_float(values: NDArray[Any]) -> Tensor:
     """[..., C] numbers of a file to [..., 3] float32: integers by their type's largest, grey three times."""
-    kind = values.dtype
-    tensor = torch.from_numpy(values.astype(np.float32))
-    if kind.kind == "u":
-        tensor /= float(np.iinfo(kind).max)
+    floats = np.array(values, np.float32)
+    if values.dtype.kind == "u":
+        floats /= np.float32(np.iinfo(values.dtype).max)
+    tensor = torch.from_numpy(floats)
     return tensor.expand(*tensor.shape[:-1], 3) if tensor.shape[-1] == 1 else tensor
 
 

@@ -51,7 +51,7 @@ def quantised(path: Path, block: Tensor, bits: int) -> np.ndarray:
     if bool(block.isnan().any()):
         raise ValueError(f"{path}: not written, some colours are NaN")
     largest = 2**bits - 1
-    return (block.detach().cpu().double().clamp(0, 1) * largest).round().numpy().astype(f">u{bits // 8}", order="C")
+    return (block.detach().cpu().float().clamp(0, 1) * largest).round().numpy().astype(f">u{bits // 8}", order="C")
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
