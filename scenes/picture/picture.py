@@ -67,9 +67,7 @@ class Picture:
         rows, columns = np.divmod(chosen, self.width)
         xy = np.stack([(columns + 0.5) / self.width, (rows + 0.5) / self.height], axis=1)
         flat = self.values.reshape(-1, self.values.shape[2])
-        return PixelBatch(
-            torch.from_numpy(xy.astype(np.float32)), rgb_float(self.values.reshape(-1, self.values.shape[2])[chosen])
-        )
+        return PixelBatch(torch.from_numpy(xy.astype(np.float32)), rgb_float(flat.take(chosen, axis=0)))
 
     def rows(self, first: int, last: int) -> Tensor:
         """[last - first, W, 3] float32: the rows from `first` up to `last`, without it."""

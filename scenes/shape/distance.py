@@ -2,7 +2,7 @@
 
 The generalised winding number (Jacobson et al. 2013) counts how often the surface encloses a point: 1 inside and 0
 outside of a closed mesh, in between near the holes of an open one. Inside is where it exceeds one half. It is
-summed by the fast multipole-like expansion of Barill et al. (2018), exact for near triangles; docs/shapes.md states
+summed by the fast multipole-like expansion of Barill et al. (2018), exact for near triangles; docs/signals.md states
 the error measured. Both come from libigl.
 """
 
