@@ -78,6 +78,11 @@ class SplatsConfig:
         """The name used on the command line and in run folders."""
         return "splats"
 
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The operators that training needs, which are compiled while the scene is read."""
+        return ("project", "tile", "harmonics", "blend", "ssim")
+
     def __post_init__(self) -> None:
         if not 0 <= self.sh_degree <= 3:
             raise ValueError(f"sh_degree: expected 0 to 3, got {self.sh_degree}")

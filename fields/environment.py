@@ -54,6 +54,11 @@ EXTRAS = (
     Extra("torchmetrics", "metrics", "LPIPS"),
     Extra("torchvision", "", "LPIPS, for its backbone"),
     Extra("tensorboard", "tensorboard", "train --tensorboard"),
+    Extra("trimesh", "shape", "meshes"),
+    Extra("libigl", "shape", "signed distances to meshes"),
+    Extra("OpenEXR", "exr", "EXR pictures"),
+    Extra("pyarrow", "flow", "Argoverse 2 point clouds"),
+    Extra("h5py", "flow", "OpenSceneFlow point clouds"),
 )
 
 
@@ -167,7 +172,7 @@ def check_kernels(say: Callable[[str], None] = lambda _: None) -> list[Finding]:
         text = "no C++ compiler found, so the slow reference code would run"
         return [Finding("warning", "kernels", text, "pip install ziglang, or install the system's g++ or clang++")]
     name = "ziglang" if "ziglang" in compiler else Path(compiler[0]).name
-    sources = sorted(Path(kernels.__file__).parent.glob("*/cpu.cpp"))
+    sources = sorted(Path(kernels.__file__).parent.glob("*/*.cpp"))
     for source in sources:
         say(f"building the kernel {source.parent.name}")
         try:

@@ -60,7 +60,7 @@ def start(options: TrainOptions[Any]) -> Session:
         refuse_used(options.out)  # before a minute is spent on reading photos
     seed_everything(options.seed, device)
     source = scene_source(options.scene, options.max_size, options.masks)
-    build_ahead()
+    build_ahead(config.kernels)
     scene = open_source(source, options.split)
     steps = options.steps if options.steps is not None else {"cpu": 3_000, "cuda": 30_000}[device]
     model = fields.build(config, scene, seed=options.seed, steps=steps).to(device)

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -116,18 +117,16 @@ def compile_to(target: Path, source: Path, command: list[str]) -> None:
         Path(private).unlink(missing_ok=True)
 
 
-def build_ahead() -> None:
-    """Begin to compile the kernels that are not in the cache, in the background: while a scene is read, say.
+def build_ahead(operators: Sequence[str]) -> None:
+    """Begin to compile what these need and the cache has not, in the background: while a scene is read, say.
 
     What fails is told by whoever needs the kernel.
     """
 
     def work() -> None:
-        for source in sorted(Path(__file__).parent.glob("*/cpu.cpp")):
-            if source.parent.name == "peak":  # only measures the machine
-                continue
+        for operator in operators:
             with contextlib.suppress(RuntimeError, OSError):
-                build(source)
+                build(Path(__file__).parent / operator / "cpu.cpp")
 
     threading.Thread(target=work, name="fieldbench-build", daemon=True).start()
 
