@@ -1,4 +1,4 @@
-"""Blending on a GPU as autograd functions; `kernels.blend.gpu_kernels` holds the Triton functions.
+"""Blending on a GPU as autograd functions; `gpu_kernels` and `gpu_sums` hold the Triton functions.
 
 Floor: instructions. A pair of splat and pixel costs about 20 forward and 40 backward, one exponential, and 6 D tensor
 core operations a product (one product of D channels forward, two backward; three passes of TF32 keep float32); bytes,
@@ -19,17 +19,8 @@ import torch
 from torch import Tensor
 
 from kernels.blend import Blended
-from kernels.blend.gpu_kernels import (
-    PARTS,
-    RECORD,
-    ROW,
-    WARPS,
-    blend_backward,
-    blend_forward,
-    gather_records,
-    sum_geometry,
-    sum_rows,
-)
+from kernels.blend.gpu_kernels import PARTS, RECORD, ROW, WARPS, blend_backward, blend_forward, gather_records
+from kernels.blend.gpu_sums import sum_geometry, sum_rows
 from kernels.launch import ceil_div, launch
 from kernels.project import Projected
 from kernels.tile import TILE, Tiles

@@ -224,7 +224,7 @@ def test_curves_are_drawn(page, run):
 
 def test_the_channel_is_chosen_in_the_page(page, run):
     page.get_by_role("combobox", name="channel").click()
-    page.get_by_role("option", name="depth").click()
+    page.get_by_role("option", name="depth", exact=True).click()
     wait_for(lambda: seat_of(run).channel == "depth", "the choice did not arrive")
     settle(run, page)
     assert len({tuple(colour) for colour in (shown(page, run)[::20, ::20].reshape(-1, 3) * 16).astype(int)}) > 4
