@@ -1,4 +1,4 @@
-"""The rows that `kernels.blend.gpu_kernels` writes for every instance, summed per Gaussian in the order of its slots."""
+"""The rows that `gpu_kernels` writes for every instance, summed per Gaussian in the order of its slots."""
 
 # pyright: reportGeneralTypeIssues=false
 
