@@ -138,7 +138,7 @@ def read_boxes(path: Path, sweeps: list[Path]) -> list[dict[str, Box]]:
 def read_table(path: Path, wanted: tuple[str, ...]) -> Table:
     """The columns of a feather file; ValueError when it is damaged or lacks one that is wanted."""
     try:
-        from pyarrow import feather, lib  # pyright: ignore[reportMissingImports]
+        from pyarrow import feather, lib  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
     except ImportError:
         raise ImportError("Argoverse 2 files need an extra: in Fieldbench's folder, pip install -e '.[flow]'") from None
     if not path.is_file():

@@ -20,6 +20,11 @@ NANOSECONDS = 1e12
 """Names of groups above this are times in nanoseconds; smaller ones are numbers of sweeps."""
 
 
+def members(group: Any) -> list[tuple[str, Any]]:
+    """Names and data sets of a group of an open h5 file."""
+    return list(group.items())
+
+
 def read_openscene(path: Path, first: int = 0, count: int | None = None) -> CloudSequence:
     """`count` clouds (all that follow by default) from number `first` of the log in an h5 file.
 
@@ -32,13 +37,13 @@ def read_openscene(path: Path, first: int = 0, count: int | None = None) -> Clou
         raise ImportError("h5 files need an extra: in Fieldbench's folder, pip install -e '.[flow]'") from None
     try:
         with h5py.File(path, "r") as file:
-            every = sorted((name for name in file if name.isdigit()), key=int)
+            every = sorted((name for name in map(str, file) if name.isdigit()), key=int)
             names = every[first : None if count is None else first + count]
             if len(names) < 2:
                 raise ValueError(
                     f"{path}: {len(names)} clouds from number {first}; a pair needs 2, and the file has {len(every)}"
                 )
-            groups = [{key: np.asarray(file[name][key]) for key in file[name]} for name in names]
+            groups = [{key: np.asarray(value) for key, value in members(file[name])} for name in names]
     except FileNotFoundError:
         raise
     except (OSError, KeyError, RuntimeError) as error:
