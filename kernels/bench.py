@@ -109,14 +109,18 @@ class Trial:
         return torch.autograd.grad(self.outputs, self.wanted, self.incoming, retain_graph=True, allow_unused=True)
 
 
-def assert_agree(work: Work, ours: Any, theirs: Any, what: str) -> None:
-    """Both ways must give the same: the error's norm stays below a thousandth of the value's."""
+def assert_agree(work: Work, ours: Any, theirs: Any, what: str, most: float) -> None:
+    """Both ways must give the same: the error's norm stays below the part `most` of the value's.
+
+    This is not the check of the kernels, only that both do the same work. Gradients may differ by more: one of a million
+    ReLUs on the other side of 0 shows.
+    """
     for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         if a is None or b is None:
             continue
         a, b = a.detach().double(), b.detach().double()
         error, size = float((a - b).norm()), float(b.norm())
-        if not error <= 1e-3 * size + 1e-12:
+        if not error <= most * size + 1e-12:
             raise SystemExit(f"{work.operator} {work.name}: {what} {i} differs from torch's by {error / size:.1e}")
 
 
@@ -131,7 +135,7 @@ def time_work(work: Work, peak: Peak, device: torch.device, repeats: int) -> Row
     ours = Trial(work, work.run)
     theirs = None if work.plain is None else Trial(work, work.plain)
     if theirs is not None:
-        assert_agree(work, ours.forward(), theirs.forward(), "output")
+        assert_agree(work, ours.forward(), theirs.forward(), "output", 1e-3)
 
     def timing(name: str, floor: Floor) -> Timing:
         seconds, bound = peak.seconds(floor)
@@ -145,7 +149,7 @@ def time_work(work: Work, peak: Peak, device: torch.device, repeats: int) -> Row
         ours.prepare_backward()
         if theirs is not None:
             theirs.prepare_backward()
-            assert_agree(work, ours.backward(), theirs.backward(), "gradient")
+            assert_agree(work, ours.backward(), theirs.backward(), "gradient", 1e-2)
         backward = timing("backward", work.backward)
     return Row(work.operator, work.name, forward, backward, 1e-3 * work.items / forward.ms, work.unit)
 
