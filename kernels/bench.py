@@ -112,8 +112,8 @@ class Trial:
 def assert_agree(work: Work, ours: Any, theirs: Any, what: str, most: float) -> None:
     """Both ways must give the same: the error's norm stays below the part `most` of the value's.
 
-    This is not the check of the kernels, only that both do the same work. Gradients may differ by more: one of a million
-    ReLUs on the other side of 0 shows.
+    This is not the check of the kernels, only that both do the same work. Gradients may differ by more: one ReLU of a
+    million on the other side of 0 shows.
     """
     for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         if a is None or b is None:
