@@ -18,7 +18,7 @@ constexpr int LEVELS = 8;
 constexpr float FARTHEST = 3.4028235e38f;  // squared distances beyond the largest float are none
 
 struct Point { float x[3]; int32_t id; };
-struct Leaf { float x[3][LANES]; int32_t ids[LANES]; };  // absent: NaN
+struct Leaf { float x[3][LANES]; int32_t ids[LANES]; };  // absent: infinite
 struct Node { float low[3][LANES], high[3][LANES]; int32_t ids[LANES]; };  // ids: the smallest below; absent: infinite
 
 // Points in order along an axis, equal ones by index: no two are alike, and duplicates end up in order of index.
@@ -124,7 +124,7 @@ Tree tree_of(const Leaf* leaves, const Node* nodes, int64_t points) {
 
 void fill(const Point* points, int64_t n, Leaf& leaf) {
     for (int l = 0; l < LANES; ++l) {
-        for (int a = 0; a < 3; ++a) leaf.x[a][l] = l < n ? points[l].x[a] : NAN;
+        for (int a = 0; a < 3; ++a) leaf.x[a][l] = l < n ? points[l].x[a] : INFINITY;
         leaf.ids[l] = l < n ? points[l].id : INT32_MAX;
     }
 }
@@ -196,15 +196,18 @@ INLINE Floats outside(const float* low, const float* high, Floats q) {
     return maximum(maximum(load(low) - q, q - load(high)), splat(0));
 }
 
+// Takes the nearest lane out of `squared`.
+INLINE int take(Floats& squared, float nearest) {
+    const int lane = __builtin_ctz(lanes(at_least(splat(nearest), squared)));
+    squared = select(lane_numbers() == splat(lane), splat(INFINITY), squared);
+    return lane;
+}
+
 void search_leaf(const Leaf& leaf, Search& search) {
-    const Floats squared = square(load(leaf.x[0]) - search.x, load(leaf.x[1]) - search.y, load(leaf.x[2]) - search.z);
-    uint32_t close = lanes(at_least(splat(search.worst), squared));
-    if (!close) return;
-    float values[LANES];
-    store(values, squared);
-    for (; close; close &= close - 1) {
-        const int l = __builtin_ctz(close);
-        if (search.beats(values[l], leaf.ids[l])) search.add(values[l], leaf.ids[l]);
+    Floats squared = square(load(leaf.x[0]) - search.x, load(leaf.x[1]) - search.y, load(leaf.x[2]) - search.z);
+    for (float nearest = least(squared); nearest <= search.worst; nearest = least(squared)) {
+        const int lane = take(squared, nearest);
+        if (search.beats(nearest, leaf.ids[lane])) search.add(nearest, leaf.ids[lane]);
     }
 }
 
@@ -213,11 +216,8 @@ void search_node(const Tree& tree, int level, int64_t i, Search& search) {
     const Node& node = tree.levels[level][i];
     Floats squared = square(outside(node.low[0], node.high[0], search.x), outside(node.low[1], node.high[1], search.y),
                             outside(node.low[2], node.high[2], search.z));
-    for (;;) {
-        const float nearest = least(squared);
-        if (!(nearest <= search.worst)) return;
-        const int lane = __builtin_ctz(lanes(at_least(splat(nearest), squared)));
-        squared = select(lane_numbers() == splat(lane), splat(INFINITY), squared);
+    for (float nearest = least(squared); nearest <= search.worst; nearest = least(squared)) {
+        const int lane = take(squared, nearest);
         if (!search.beats(nearest, node.ids[lane])) continue;
         if (level) search_node(tree, level - 1, i * LANES + lane, search);
         else search_leaf(tree.leaves[i * LANES + lane], search);
