@@ -84,15 +84,20 @@ void pass(float* cells, int64_t outer, int64_t pitch, int64_t width, int64_t cou
             float* first = cells + item / groups * pitch + column;
             int64_t finite = 0;
             for (int64_t x = 0; x < count; ++x) {
-                lines.values[finite] = splat(INFINITY);
-                std::memcpy(&lines.values[finite], first + x * stride, lanes * sizeof(float));
+                if (lanes == LANES) {
+                    lines.values[finite] = load(first + x * stride);
+                } else {
+                    lines.values[finite] = splat(INFINITY);
+                    std::memcpy(&lines.values[finite], first + x * stride, lanes * sizeof(float));
+                }
                 lines.places[finite] = x;
                 lines.next[x] = finite;
                 finite += any_lane(below(lines.values[finite], splat(INFINITY)));
             }
             if (finite == 0) continue;  // as it was
             transform(lines, count, finite, [&](int64_t x, Floats squared) {
-                std::memcpy(first + x * stride, &squared, lanes * sizeof(float));
+                if (lanes == LANES) store(first + x * stride, squared);
+                else std::memcpy(first + x * stride, &squared, lanes * sizeof(float));
             });
         }
     });
