@@ -262,8 +262,8 @@ extern "C" int64_t neighbours_nearest(const float* queries, int64_t m, const voi
         for (int64_t i = begin; i < end; ++i) {
             const float* q = queries + 3 * i;
             float within = FARTHEST;
-            if (last && search.ids[k - 1] >= 0) {
-                // k points lie around the last query, so they are not far from this one.
+            if (last) {
+                // k points lie around the last query (or infinitely far), so they are not far from this one.
                 const float step = std::hypot(q[0] - last[0], q[1] - last[1], q[2] - last[2]);
                 const float reach = std::sqrt(search.squared[k - 1]) + step;
                 within = std::min(FARTHEST, reach * reach * 1.00001f + 1e-37f);  // more than rounding, and than what underflows
