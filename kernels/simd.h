@@ -52,6 +52,41 @@ INLINE bool any(Ints mask) {
 INLINE bool any_lane(Mask mask) { return any(mask); }
 #endif
 
+// One bit a lane.
+INLINE uint32_t lanes(Mask mask) {
+#if defined(__AVX512F__)
+    return mask;
+#else
+    mask &= Ints{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+    typedef int32_t Half __attribute__((vector_size(32)));
+    typedef int32_t Quarter __attribute__((vector_size(16)));
+    Half low, high;
+    std::memcpy(&low, &mask, 32);
+    std::memcpy(&high, reinterpret_cast<const char*>(&mask) + 32, 32);
+    low |= high;
+    Quarter a, b;
+    std::memcpy(&a, &low, 16);
+    std::memcpy(&b, reinterpret_cast<const char*>(&low) + 16, 16);
+    a |= b;
+    return (a[0] | a[1]) | (a[2] | a[3]);
+#endif
+}
+
+INLINE float least(Floats v) {
+    typedef float Half __attribute__((vector_size(32)));
+    typedef float Quarter __attribute__((vector_size(16)));
+    Half low, high;
+    std::memcpy(&low, &v, 32);
+    std::memcpy(&high, reinterpret_cast<const char*>(&v) + 32, 32);
+    low = low < high ? low : high;
+    Quarter a, b;
+    std::memcpy(&a, &low, 16);
+    std::memcpy(&b, reinterpret_cast<const char*>(&low) + 16, 16);
+    a = a < b ? a : b;
+    const float one = a[0] < a[2] ? a[0] : a[2], two = a[1] < a[3] ? a[1] : a[3];
+    return one < two ? one : two;
+}
+
 INLINE float sum(Floats v) {
     typedef float Half __attribute__((vector_size(32)));
     typedef float Quarter __attribute__((vector_size(16)));

@@ -213,9 +213,10 @@ FAULTS = (
         "ids[place - 1] < id)",
         "ties or matches and cpu",
     ),
-    fault("a box prunes too much", "neighbours/cpu.cpp", "return total * SURE;", "return total * 4;", CPU),
+    fault("a box prunes too much", "neighbours/cpu.cpp", "q - load(high)), splat", "q - load(low)), splat", CPU),
+    fault("a query's start", "neighbours/cpu.cpp", "std::sqrt(search.squared[k - 1]) + step", "step", CPU),
     fault("a point that is none", "neighbours/gpu.py", "there = at < n", "there = at <= n", GPU),
-    fault("the far side of a line", "distance/cpu.cpp", "j > inner && j <= outer", "j > inner && j < outer", CPU),
+    fault("a bound from the wrong side", "distance/cpu.cpp", "lines.last[x + step]", "lines.first[x + step]", CPU),
     fault(
         "a neighbour across the line's end",
         "distance/gpu.py",

@@ -29,7 +29,7 @@ class Nearest(NamedTuple):
 class PointIndex:
     """A cloud of points [N, 3], made ready once for many calls of `nearest`: what moves are the queries.
 
-    On the CPU this is a k-d tree with 16 points a leaf; elsewhere the points themselves.
+    On the CPU this is a k-d tree with 16 points a leaf and 16 children a node; elsewhere the points themselves.
     """
 
     def __init__(self, points: Tensor, *, backend: Backend | None = None) -> None:

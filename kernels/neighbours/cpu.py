@@ -12,30 +12,27 @@ from kernels.native import NativeLibrary
 from kernels.neighbours import Nearest
 
 LIBRARY = NativeLibrary(Path(__file__).with_name("cpu.cpp"))
-LEAF = 16
+LANES = 16
+"""Points a leaf, and children a node."""
 
 
 class Tree(NamedTuple):
-    """A balanced tree of 2^depth leaves, as `cpu.cpp` lays it out."""
+    """A hierarchy of bounding boxes, as `cpu.cpp` lays it out; points: those of finite coordinates, which it holds."""
 
-    depth: int
-    boxes: Tensor
     leaves: Tensor
-    ids: Tensor
+    nodes: Tensor
+    points: int
 
 
 def build(points: Tensor) -> Tree:
     """The tree of points [N, 3]."""
-    depth = max(0, (-(-len(points) // LEAF) - 1).bit_length())
-    leaves = 2**depth
-    tree = Tree(
-        depth,
-        torch.empty(2 * leaves - 1, 6),
-        torch.empty(leaves, 3, LEAF),
-        torch.empty(leaves, LEAF, dtype=torch.int32),
-    )
-    LIBRARY.call("neighbours_build", points.contiguous(), len(points), *tree)
-    return tree
+    leaves = count = -(-len(points) // LANES)
+    nodes = 0
+    while count > 1 or (count == 1 and nodes == 0):
+        count = -(-count // LANES)
+        nodes += count
+    tree = torch.empty(leaves, 4, LANES), torch.empty(nodes, 7, LANES)
+    return Tree(*tree, LIBRARY.call("neighbours_build", points.contiguous(), len(points), *tree))
 
 
 def nearest(tree: Tree, queries: Tensor, k: int) -> Nearest:

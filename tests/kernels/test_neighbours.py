@@ -1,6 +1,8 @@
 """neighbours: the k-d tree and the comparison of all pairs against the sorted distances, and against scipy."""
 
 import math
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import KDTree
 
+import kernels.neighbours.cpu
+from kernels.native import NativeLibrary, instruction_set
 from kernels.neighbours import PointIndex, chamfer, nearest, nearest_squared
 from kernels.neighbours.cases import cases as neighbours_cases
 from kernels.neighbours.cases import cloud, pair
@@ -58,6 +62,35 @@ def test_agrees_with_scipy(n, m, k, seed):
         case["queries"].double().numpy(), k=range(1, min(k, n) + 1)
     )
     assert torch.allclose(found.squared_distances.double().sqrt(), torch.from_numpy(expected), rtol=1e-5, atol=1e-6)
+
+
+LEVELS = ["x86-64", "x86-64-v3", "x86-64-v4"]
+
+
+@pytest.mark.parametrize("isa", LEVELS[: LEVELS.index(instruction_set()) + 1] if instruction_set() in LEVELS else [])
+@pytest.mark.parametrize("k", [1, 5])
+def test_queries_near_one_another_in_a_lattice_of_several_levels(isa, k, monkeypatch):
+    """Each search starts from where the last one ended; ties abound, and all numbers are exact."""
+    library = NativeLibrary(Path(kernels.neighbours.cpu.__file__).with_name("cpu.cpp"), isa)
+    monkeypatch.setattr(kernels.neighbours.cpu, "LIBRARY", library)
+    g = torch.Generator().manual_seed(0)
+    lattice = torch.cartesian_prod(*[torch.arange(16.0)] * 3)[torch.randperm(4096, generator=g)]
+    points = torch.cat([lattice, torch.zeros(500, 3), lattice[:300]])
+    walk = (torch.arange(600.0)[:, None] / torch.tensor([32.0, 64.0, 16.0])).round()
+    queries = torch.cat([walk, walk[-1:].expand(20, 3), walk / 2, torch.full((1, 3), math.nan), walk[:30], walk / 4])
+    found, truth = (nearest(points, queries, k, backend=b) for b in ("cpu", "reference"))
+    assert torch.equal(found.indices, truth.indices)
+    assert torch.equal(found.squared_distances, truth.squared_distances)
+
+
+@pytest.mark.parametrize("k", [1, 8])
+def test_many_duplicates_are_no_slower_than_other_points(k):
+    """Every box is as near as every other: without the order of indices each query would look into all of them."""
+    points = torch.ones(60_000, 3)
+    start = time.process_time()
+    found = nearest(points, points, k, backend="cpu")
+    assert time.process_time() - start < 3
+    assert torch.equal(found.indices, torch.arange(k).expand(60_000, k))
 
 
 def test_an_index_serves_many_queries_and_threads_do_not_matter():
