@@ -14,6 +14,21 @@ constexpr int TILE_ROWS = 4, TILE_VECTORS = 1;
 
 INLINE int64_t padded(int64_t size) { return (size + LANES - 1) / LANES * LANES; }
 
+// [count, width] to ROWS rows of padded(width); what is added is 0. gather is the way back.
+template <int64_t ROWS>
+INLINE void spread(const float* from, int64_t count, int64_t width, float* to) {
+    const int64_t wide = padded(width);
+    for (int64_t i = 0; i < ROWS; ++i) {
+        const int64_t given = i < count ? width : 0;
+        std::copy(from + i * width, from + i * width + given, to + i * wide);
+        std::fill(to + i * wide + given, to + (i + 1) * wide, 0.0f);
+    }
+}
+
+INLINE void gather(const float* from, int64_t count, int64_t width, float* to) {
+    for (int64_t i = 0; i < count; ++i) std::copy(from + i * padded(width), from + i * padded(width) + width, to + i * width);
+}
+
 template <int VECTORS, class Start, class Finish>
 INLINE void gemm_tile(int64_t row, int64_t column, int64_t depth, const float* a, int64_t a_row, int64_t a_step,
                       const float* b, int64_t b_step, const Start& start, const Finish& finish) {

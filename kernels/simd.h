@@ -17,6 +17,19 @@ INLINE Floats splat(float x) { return Floats{} + x; }
 INLINE Floats lane_numbers() { return Floats{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
 INLINE Floats load(const float* p) { Floats v; std::memcpy(&v, p, sizeof v); return v; }
 INLINE void store(float* p, Floats v) { std::memcpy(p, &v, sizeof v); }
+// The first `count` lanes of a vector, all of them where there are more; the others load as 0 and are not stored.
+INLINE Floats load_some(const float* p, int64_t count) {
+    if (count >= LANES) return load(p);
+    float lanes[LANES] = {};
+    std::memcpy(lanes, p, count * sizeof(float));
+    return load(lanes);
+}
+INLINE void store_some(float* p, Floats v, int64_t count) {
+    if (count >= LANES) return store(p, v);
+    float lanes[LANES];
+    store(lanes, v);
+    std::memcpy(p, lanes, count * sizeof(float));
+}
 // Comparisons of vectors give -1 or 0 a lane; select takes such a mask.
 INLINE Floats select(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
 INLINE Floats absolute(Floats a) { return a < 0.0f ? -a : a; }

@@ -13,28 +13,15 @@ struct Samples {
     const int64_t* start;
 };
 
-INLINE Floats load_some(const float* p, int count, float rest) {
-    if (count >= LANES) return load(p);
-    float lanes[LANES];
-    for (int l = 0; l < LANES; ++l) lanes[l] = l < count ? p[l] : rest;
-    return load(lanes);
-}
-INLINE void store_some(float* p, Floats v, int count) {
-    if (count >= LANES) return store(p, v);
-    float lanes[LANES];
-    store(lanes, v);
-    std::memcpy(p, lanes, count * sizeof(float));
-}
-
 // Sixteen samples: 1 - exp(-density * length) without cancellation, and exp(-density * length) itself.
 struct Opacity { Floats density, length, opaque, clear, scale, alpha, keep; };
 
 INLINE Opacity opacity(const Samples& s, int64_t i, int count) {
     Opacity o;
-    o.density = load_some(s.density + i, count, 0);
+    o.density = load_some(s.density + i, count);
     o.density = select(o.density > DENSITY_MAX, splat(DENSITY_MAX), o.density);
-    o.length = load_some(s.t1 + i, count, 0) - load_some(s.t0 + i, count, 0);
-    o.scale = s.scale ? load_some(s.scale + i, count, 0) : splat(1);
+    o.length = load_some(s.t1 + i, count) - load_some(s.t0 + i, count);
+    o.scale = s.scale ? load_some(s.scale + i, count) : splat(1);
     const Floats x = o.density * o.length;
     o.clear = exponential(-x);
     Floats p = splat(1.0f / 7);
@@ -91,7 +78,7 @@ void backward(const Samples& s, int64_t ray, int64_t channels, float threshold, 
         const int64_t first = std::max(begin, last - LANES);
         const int count = static_cast<int>(last - first);
         const Opacity o = opacity(s, first, count);
-        const Floats T = load_some(transmittance + first, count, 0);
+        const Floats T = load_some(transmittance + first, count);
         const Floats w = T * o.alpha;
         float weight[LANES], alpha[LANES], keep[LANES], worth[LANES], difference[LANES] = {};
         store(weight, w), store(alpha, o.alpha), store(keep, o.keep);
@@ -110,7 +97,7 @@ void backward(const Samples& s, int64_t ray, int64_t channels, float threshold, 
         }
         const Floats g_alpha = T * load(difference), g_thickness = g_alpha * o.scale * o.clear;
         const Floats half = 0.5f * in.depth[ray] * w, slope = g_thickness * o.density;
-        const Floats cut = load_some(s.density + first, count, 0);
+        const Floats cut = load_some(s.density + first, count);
         store_some(out.density + first, select(cut > DENSITY_MAX, splat(0), g_thickness * o.length), count);
         store_some(out.t0 + first, half - slope, count);
         store_some(out.t1 + first, half + slope, count);

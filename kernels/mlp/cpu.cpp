@@ -76,20 +76,6 @@ std::vector<Piece> cut(const int64_t* starts, int64_t groups, int64_t size) {
     return pieces;
 }
 
-// [count, width] to rows of padded(width); what is added is 0.
-void spread(const float* from, int64_t count, int64_t width, float* to) {
-    const int64_t wide = padded(width);
-    for (int64_t i = 0; i < CHUNK; ++i) {
-        const int64_t given = i < count ? width : 0;
-        std::copy(from + i * width, from + i * width + given, to + i * wide);
-        std::fill(to + i * wide + given, to + (i + 1) * wide, 0.0f);
-    }
-}
-
-void gather(const float* from, int64_t count, int64_t width, float* to) {
-    for (int64_t i = 0; i < count; ++i) std::copy(from + i * padded(width), from + i * padded(width) + width, to + i * width);
-}
-
 template <class Finish>
 INLINE void linear(int64_t count, int64_t in, int64_t out, const float* x, const float* weights, const Finish& finish) {
     const int64_t wide = padded(out);
@@ -150,7 +136,7 @@ extern "C" int64_t mlp_forward(const float* x, const int64_t* starts, int64_t gr
         scratch.resize(2 * CHUNK * net.widest());
         float *here = scratch.data(), *next = here + CHUNK * net.widest();
         const auto [group, begin, end] = chunks[c];
-        spread(x + begin * in, end - begin, in, here);
+        spread<CHUNK>(x + begin * in, end - begin, in, here);
         const float* weights = columns + group * size;
         for (int64_t l = 0; l < layers; ++l) {
             layer_forward(net, l, end - begin, here, weights, next);
@@ -191,10 +177,10 @@ extern "C" int64_t mlp_backward(const float* x, const int64_t* starts, int64_t g
         const float* backward = rows + whole.group * size;
         for (int64_t begin = whole.begin; begin < whole.end; begin += CHUNK) {
             const int64_t count = std::min(CHUNK, whole.end - begin);
-            spread(x + begin * in, count, in, inputs);
+            spread<CHUNK>(x + begin * in, count, in, inputs);
             for (int64_t l = 0; l + 1 < layers; ++l)
                 layer_forward(net, l, count, inputs + kept_at[l], forward + column_at[l], inputs + kept_at[l + 1]);
-            spread(g_y + begin * out, count, out, gradient);
+            spread<CHUNK>(g_y + begin * out, count, out, gradient);
             for (int64_t l = layers - 1; l >= 0; --l) {
                 layer_parameters(net, l, count, inputs + kept_at[l], gradient, sums + row_at[l]);
                 if (l == 0 && !g_x) break;

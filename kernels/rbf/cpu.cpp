@@ -15,20 +15,6 @@ namespace {
 constexpr int64_t CHUNK = 64;  // points, a multiple of every tile's rows
 constexpr int TILE_CHANNELS = 8;
 
-// [count, width] to rows of padded(width); what is added is 0.
-void spread(const float* from, int64_t count, int64_t width, float* to) {
-    const int64_t wide = padded(width);
-    for (int64_t i = 0; i < CHUNK; ++i) {
-        const int64_t given = i < count ? width : 0;
-        std::copy(from + i * width, from + i * width + given, to + i * wide);
-        std::fill(to + i * wide + given, to + (i + 1) * wide, 0.0f);
-    }
-}
-
-void gather(const float* from, int64_t count, int64_t width, float* to) {
-    for (int64_t i = 0; i < count; ++i) std::copy(from + i * padded(width), from + i * padded(width) + width, to + i * width);
-}
-
 template <int VECTORS>
 INLINE void activate_tile(int64_t channels, const float* x, int64_t x_row, const float* centres_t,
                           const float* scales_t, int64_t wide, float* phi) {
@@ -120,7 +106,7 @@ extern "C" int64_t rbf_activations(const float* features, int64_t points, int64_
                                    const float* centres_t, const float* scales_t, float* phi, int64_t threads) {
     parallel_for(points, CHUNK, threads, [&](int64_t begin, int64_t end) {
         std::vector<float> x(CHUNK * padded(channels)), values(CHUNK * padded(units));
-        spread(features + begin * channels, end - begin, channels, x.data());
+        spread<CHUNK>(features + begin * channels, end - begin, channels, x.data());
         activate(end - begin, channels, units, x.data(), centres_t, scales_t, values.data());
         gather(values.data(), end - begin, units, phi + begin * units);
     });
@@ -135,7 +121,7 @@ extern "C" int64_t rbf_forward(const float* features, int64_t points, int64_t ch
     parallel_for(points, CHUNK, threads, [&](int64_t begin, int64_t end) {
         const int64_t count = end - begin;
         std::vector<float> x(CHUNK * padded(channels)), phi(CHUNK * padded(units)), sums(CHUNK * wide);
-        spread(features + begin * channels, count, channels, x.data());
+        spread<CHUNK>(features + begin * channels, count, channels, x.data());
         activate(count, channels, units, x.data(), centres_t, scales_t, phi.data());
         const auto put = [&](int64_t m, int64_t n, Floats v) { store(sums.data() + m * wide + n, v); };
         gemm(count, outputs, units, phi.data(), padded(units), 1, weights_t, wide,
@@ -164,8 +150,8 @@ extern "C" int64_t rbf_backward(const float* features, int64_t points, int64_t c
         float *g_skip = seconds + channels * wide_n, *g_bias = g_skip + (skip ? wide_c * wide_d : 0);
         for (int64_t begin = slab_begin; begin < slab_end; begin += CHUNK) {
             const int64_t count = std::min(CHUNK, slab_end - begin);
-            spread(features + begin * channels, count, channels, x.data());
-            spread(g_y + begin * outputs, count, outputs, g.data());
+            spread<CHUNK>(features + begin * channels, count, channels, x.data());
+            spread<CHUNK>(g_y + begin * outputs, count, outputs, g.data());
             activate(count, channels, units, x.data(), centres_t, scales_t, phi.data());
             gemm(count, units, outputs, g.data(), wide_c, 1, weights, wide_n, [](int64_t, int64_t) { return splat(0); },
                  [&](int64_t m, int64_t n, Floats v) {

@@ -21,19 +21,6 @@ struct Window {
 };
 const Window WINDOW;
 
-INLINE Floats load_some(const float* p, int64_t count) {
-    if (count >= LANES) return load(p);
-    float lanes[LANES] = {};
-    std::memcpy(lanes, p, count * sizeof(float));
-    return load(lanes);
-}
-INLINE void store_some(float* p, Floats v, int64_t count) {
-    if (count >= LANES) return store(p, v);
-    float lanes[LANES];
-    store(lanes, v);
-    std::memcpy(p, lanes, count * sizeof(float));
-}
-
 struct Size { int64_t height, row, channels; };  // row = width * channels
 
 // One padded row a quantity: `margin` zeros, the row, and zeros again up to a whole vector and the taps.
