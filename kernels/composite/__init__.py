@@ -66,13 +66,13 @@ def composite(
     arguments = (density, values, t0, t1, ray_start.long(), alpha_scale, threshold)
     match choose_backend(density, backend):
         case "cpu":
-            from kernels.composite import cpu
+            from kernels.composite import cpu, function
 
-            return cpu.composite(*arguments)
+            return function.composite_with(cpu, *arguments)
         case "gpu":
-            from kernels.composite import gpu
+            from kernels.composite import function, gpu
 
-            return gpu.composite(*arguments)
+            return function.composite_with(gpu, *arguments)
         case _:
             from kernels.composite import reference
 

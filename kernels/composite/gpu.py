@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.composite import Composited
 from kernels.launch import ceil_div, launch
 
 TILE = 32
@@ -185,54 +183,22 @@ def backward_kernel(
             tl.store(out_values_ptr + cell, tl.zeros([TILE, CHANNELS], tl.float32), mask=real)
 
 
-class _Composite(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Any:
-        *given, threshold = arguments
-        tensors: list[Any] = [t if t is None else t.contiguous() for t in given]
-        _, values, t0, _, scale, start = tensors
-        (samples, channels), rays = values.shape, len(start) - 1
-        out = (values.new_empty(rays, channels), t0.new_empty(rays), t0.new_empty(rays), torch.empty_like(t0))
-        transmittance = torch.empty_like(t0)
-        sizes = (rays, samples, channels, float(threshold))
-        ctx.constants = {
-            "SCALED": scale is not None,
-            "TILE": TILE,
-            "CHANNELS": min(MOST_CHANNELS, triton.next_power_of_2(max(channels, 1))),
-        }
-        grid = (max(rays, 1), max(ceil_div(channels, ctx.constants["CHANNELS"]), 1))
-        launch(forward_kernel, grid, *tensors, *sizes, *out, transmittance, num_warps=1, **ctx.constants)
-        ctx.save_for_backward(*tensors, transmittance)
-        ctx.sizes = sizes
-        ctx.set_materialize_grads(False)
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        *tensors, transmittance = ctx.saved_tensors
-        density, values, t0, t1, scale, _ = tensors
-        rays, _, channels, _ = ctx.sizes
-        given = [g if g is None else g.contiguous() for g in gradients]
-        for i, shape in enumerate([(rays, channels), (rays,), (rays,)]):
-            if given[i] is None:
-                given[i] = t0.new_zeros(shape)
-        out = [None if t is None else torch.empty_like(t) for t in (density, values, t0, t1, scale)]
-        constants = {**ctx.constants, "WEIGHTS": given[3] is not None}
-        constants["CHANNELS"] = min(MOST_BACKWARD, constants["CHANNELS"])
-        arguments = (*tensors, *ctx.sizes, transmittance, *given, *out)
-        launch(backward_kernel, (max(rays, 1),), *arguments, num_warps=1, **constants)
-        return *out, None, None
+def constants(tensors: list[Any], most: int) -> dict[str, Any]:
+    """What is chosen at compile time: whether alphas are scaled, and up to `most` channels at once."""
+    channels = triton.next_power_of_2(max(tensors[1].shape[1], 1))
+    return {"SCALED": tensors[4] is not None, "TILE": TILE, "CHANNELS": min(most, channels)}
 
 
-def composite(
-    density: Tensor,
-    values: Tensor,
-    t0: Tensor,
-    t1: Tensor,
-    ray_start: Tensor,
-    alpha_scale: Tensor | None,
-    threshold: float,
-) -> Composited:
-    """See `kernels.composite.composite`."""
-    return Composited(*_Composite.apply(density, values, t0, t1, alpha_scale, ray_start, threshold))
+def forward(tensors: list[Any], sizes: tuple, out: tuple[Tensor, ...], transmittance: Tensor) -> None:
+    """See `kernels.composite.function.Kernels`."""
+    chosen = constants(tensors, MOST_CHANNELS)
+    rays, _, channels, _ = sizes
+    grid = (max(rays, 1), max(ceil_div(channels, chosen["CHANNELS"]), 1))
+    launch(forward_kernel, grid, *tensors, *sizes, *out, transmittance, num_warps=1, **chosen)
+
+
+def backward(tensors: list[Any], sizes: tuple, transmittance: Tensor, given: list[Any], out: list[Any]) -> None:
+    """See `kernels.composite.function.Kernels`."""
+    chosen = {**constants(tensors, MOST_BACKWARD), "WEIGHTS": given[3] is not None}
+    arguments = (*tensors, *sizes, transmittance, *given, *out)
+    launch(backward_kernel, (max(sizes[0], 1),), *arguments, num_warps=1, **chosen)
