@@ -17,7 +17,6 @@ import os
 import platform
 import random
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -29,6 +28,7 @@ import safetensors
 import torch
 
 from fields import FieldConfig, config_from_json
+from kernels.provenance import machine_name, source_commit
 from scenes.load import MaskMeaning, open_scene
 from scenes.scene import Scene
 from scenes.splits import read_split, write_split
@@ -225,33 +225,6 @@ def locked(run: Run) -> Iterator[None]:
         except BlockingIOError:
             raise RuntimeError(f"{run.folder}: another process is training this run; wait for it or stop it") from None
         yield
-
-
-def source_commit() -> str | None:
-    """Commit of the program's own checkout, with "+changes" when files differ from it; None outside of git."""
-    root = Path(__file__).parent.parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=10, check=True)
-        return done.stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
-            return None  # installed inside somebody else's checkout
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def machine_name() -> str:
-    """Processor and number of cores, for the record beside a measurement."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def _document(run: Run) -> dict[str, Any]:

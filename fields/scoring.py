@@ -10,8 +10,9 @@ from rich.console import Console
 
 from fields.checkpoint import Checkpoint
 from fields.history import read_history
-from fields.run import Run, machine_name, open_run, scene_of, source_commit
+from fields.run import Run, open_run, scene_of
 from fields.session import load_model
+from kernels.provenance import machine_name, source_commit
 from render.metrics import LpipsBackbone
 from scenes.evaluate import Scores, ViewScore, evaluate, write_scores
 from scenes.report import write_report

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ import tyro
 from torch import Tensor
 
 from kernels.peak import Peak, measure, time_seconds
+from kernels.provenance import processor_name, source_commit
 from kernels.work import Floor, Work
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmarks"
@@ -178,28 +178,13 @@ def publish(folder: Path | None, name: str, table: str, found: Mapping[str, Any]
 
 def machine(device: str = "cpu") -> str:
     """Processor or GPU, threads, versions and commit, in words."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
     capability = torch.backends.cpu.get_cpu_capability()
-    words = f"{model}, {capability}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    words = f"{processor_name()}, {capability}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     if device == "cuda":
         import triton
 
         words = f"{torch.cuda.get_device_name()}, triton {triton.__version__}, {words}"
     return words
-
-
-def commit() -> str:
-    """The commit that was measured, with a plus sign where files were changed; empty outside a clone."""
-    folder = Path(__file__).parents[1]
-    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return found.stdout.strip()
 
 
 def markdown(rows: list[Row], peak: Peak, device: str) -> str:
@@ -210,7 +195,7 @@ def markdown(rows: list[Row], peak: Peak, device: str) -> str:
         f"{peak.gathers / 1e9:.2f} G random reads/s, {peak.atomics / 1e9:.2f} G scattered additions/s"
     )
     lines = [
-        f"{machine(device)}; commit {commit()}. Limits measured in this run: {limits}.",
+        f"{machine(device)}; commit {source_commit()}. Limits measured in this run: {limits}.",
         "Medians in milliseconds; x limit: how many times the limit (and what sets it); x torch: how many times faster "
         "than the best formulation in torch, which gave the same outputs and gradients.",
         "",
@@ -242,7 +227,7 @@ def main(options: Options) -> None:
             rows.append(time_work(work, peak, device, options.repeats))
             print(" | ".join([name, work.name, *rows[-1].forward.cells()]), file=sys.stderr)
     table = markdown(rows, peak, options.device)
-    found: dict[str, Any] = {"commit": commit(), "limits": peak._asdict(), "rows": [asdict(row) for row in rows]}
+    found: dict[str, Any] = {"commit": source_commit(), "limits": peak._asdict(), "rows": [asdict(row) for row in rows]}
     if "gsplat" in options.peer:
         from kernels import peer_gsplat
 
