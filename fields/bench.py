@@ -17,12 +17,11 @@ from torch import Tensor
 from fields.config import SplatsConfig
 from fields.optimise import begin
 from fields.splats import Splats
-from kernels.bench import DOCS, check_if_asked, machine, publish
-from kernels.blend import blend
+from kernels.bench import DOCS, Trial, check_if_asked, machine, publish
+from kernels.blend.work import dense
 from kernels.peak import time_seconds
-from kernels.project import Lens, project
+from kernels.project import Lens
 from kernels.project.work import scene
-from kernels.tile import tile
 from render.camera import Camera
 from scenes.scene import Pixels, View, ViewBatch
 
@@ -45,23 +44,6 @@ class Options:
     """Run the correctness tests of the kernels first; figures without them mean nothing."""
     write: Path | None = DOCS
     """Folder for the JSON and the Markdown table."""
-
-
-def bench_blend(parameters: dict[str, Tensor], dc: Tensor, lens: Lens, repeats: int) -> float:
-    """Milliseconds of blending three channels, forward and backward."""
-    with torch.no_grad():
-        projected = project(**parameters, lens=lens)  # type: ignore[arg-type]
-    tiles = tile(projected, lens.width, lens.height)
-    leaves = [t.clone().requires_grad_() for t in (projected.centres, projected.factors, projected.opacities, dc)]
-
-    def forward() -> Tensor:
-        splats = projected._replace(centres=leaves[0], factors=leaves[1], opacities=leaves[2])
-        return blend(splats, leaves[3], tiles, lens.width, lens.height, torch.zeros(3)).image
-
-    image = forward()
-    incoming = torch.randn(image.shape, generator=torch.Generator().manual_seed(1))
-    back = time_seconds(lambda: torch.autograd.grad(image, leaves, incoming, retain_graph=True), CPU, repeats)
-    return 1e3 * (time_seconds(forward, CPU, repeats) + back)
 
 
 def bench_step(parameters: dict[str, Tensor], dc: Tensor, lens: Lens, repeats: int) -> float:
@@ -90,7 +72,10 @@ def main(options: Options) -> None:
     check_if_asked(options.check)
     parameters, lens = scene(options.gaussians, options.width, options.height, CPU)
     dc = torch.rand(options.gaussians, 3, generator=torch.Generator().manual_seed(4))
-    blend_ms = bench_blend(parameters, dc, lens, options.repeats)
+    work = dense(options.gaussians, options.width, options.height, 3, CPU)
+    blending = Trial(work, work.run)
+    blending.prepare_backward()
+    blend_ms = 1e3 * sum(time_seconds(way, CPU, options.repeats) for way in (blending.forward, blending.backward))
     step_ms = bench_step(parameters, dc, lens, options.repeats)
     table = (
         f"{machine()}. {options.gaussians} Gaussians, {options.width}x{options.height}, medians.\n\n"
