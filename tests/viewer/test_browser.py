@@ -150,8 +150,18 @@ def test_the_page_shows_the_models_own_render(page, run):
     assert psnr(picture, truth) > psnr(picture, moved) + 6, "eight pixels aside would be seen"
 
 
+def resting_step(run):
+    """The step of a paused run, once the one that was under way has ended."""
+    wait_for(lambda: run.worker.paused, "the run is not paused")
+    step = None
+    while step != run.worker.report.step:
+        step = run.worker.report.step
+        time.sleep(0.5)
+    return step
+
+
 def test_a_single_step_and_resuming(page, run):
-    step = run.worker.report.step
+    step = resting_step(run)
     page.get_by_role("button", name="Single step").click()
     wait_for(lambda: run.worker.report.step == step + 1, "no single step")
     page.get_by_role("button", name="Resume").click()
