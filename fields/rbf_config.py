@@ -1,0 +1,103 @@
+"""Configurations of the RBF fields: pictures, shapes and radiance fields from one layer of Gaussian neurons."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What all fields of decoded grids have: an encoder and a decoder within a budget of parameters."""
+
+    encoder: Literal["dictionary", "dense", "hash"] = "dictionary"
+    """Coefficient grid times repeated basis grids (compact), dense levels, or hashed levels (fast)."""
+    decoder: Literal["gaussian", "linear", "mlp1", "mlp2", "siren"] = "gaussian"
+    """Gaussian units, or what they are compared with: a linear map, ReLU networks of one or two hidden layers of 64,
+    or a SIREN, which has no encoder."""
+    units: int = 64
+    """Gaussian units, 16 to 128."""
+    affine: bool = False
+    """Add an affine term of the features to the Gaussian units."""
+    parameters: int = 1_000_000
+    """Budget: trained numbers never exceed it."""
+    grid_lr: float = 2e-2
+    """Learning rate of the encoder's grids; falls along a cosine to a hundredth."""
+    decoder_lr: float = 1e-2
+    """Learning rate of the decoder; falls likewise."""
+    batch: int = 1 << 16
+    """Samples a step."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.units <= 128:
+            raise ValueError(f"units: expected 1 to 128, got {self.units}")
+        for name, least in (("parameters", 1), ("batch", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        for name in ("grid_lr", "decoder_lr"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+
+        if self.decoder == "siren" and self.affine:
+            raise ValueError("affine: a term of the Gaussian units; a SIREN has no features")
+
+
+@dataclass(frozen=True)
+class RbfImageConfig(Decoded):
+    """A picture as a function of the plane: Gaussian units over a grid (Bouzidi et al. 2025)."""
+
+    loss: Literal["l2", "l1"] = "l2"
+    """Mean squared or mean absolute error of the colours, in the file's own values."""
+
+    @property
+    def method(self) -> str:
+        """The name used on the command line and in run folders."""
+        return "rbf-image"
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The operators that training needs, which are compiled while the picture is read."""
+        return ("grid", "rbf", "mlp", "ssim")
+
+
+@dataclass(frozen=True)
+class RbfShapeConfig(Decoded):
+    """A shape as its signed distance: Gaussian units over a grid (Bouzidi et al. 2025)."""
+
+    parameters: int = 3_500_000
+    """Budget: trained numbers never exceed it."""
+    pool: int = 2_000_000
+    """Training points whose true distances are computed before training begins."""
+
+    @property
+    def method(self) -> str:
+        """The name used on the command line and in run folders."""
+        return "rbf-shape"
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The operators that training needs, which are compiled while the mesh is read."""
+        return ("grid", "rbf", "mlp")
+
+
+@dataclass(frozen=True)
+class RbfConfig(Decoded):
+    """A radiance field: density and harmonics of colour from Gaussian units over a grid (Bouzidi et al. 2025)."""
+
+    encoder: Literal["dictionary", "dense", "hash"] = "hash"
+    """Coefficient grid times repeated basis grids (compact), dense levels, or hashed levels (fast)."""
+    parameters: int = 6_000_000
+    """Budget: trained numbers never exceed it."""
+    sh_degree: int = 2
+    """Degree of the spherical harmonics of the colours, 0 to 3."""
+
+    @property
+    def method(self) -> str:
+        """The name used on the command line and in run folders."""
+        return "rbf"
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The operators that training needs, which are compiled while the scene is read."""
+        return ("grid", "rbf", "mlp", "traverse", "composite", "harmonics", "ssim")
