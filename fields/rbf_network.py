@@ -21,7 +21,7 @@ GAUSSIAN_STD, NETWORK_STD = 0.01, 1e-4
 
 
 class DecodedGrid(nn.Module):
-    """[P, dims] in [0, 1] -> [P, C]: encoder and decoder as `config` names them, of at most `config.parameters` numbers.
+    """[P, dims] in [0, 1] -> [P, C]: encoder and decoder as `config` names them, at most `config.parameters` numbers.
 
     start: [C], the mean of what is to be learned. extent: lengths of the domain's axes against each other; grids have
     as many nodes for a length along each. finest: nodes along the longest beyond which there is nothing to resolve.
