@@ -81,7 +81,7 @@ class View:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score a run on its held-out views: a table, eval/metrics.json and eval/report.html."""
+    """Score a run on its held-out views, or on its picture or shape: a table, eval/metrics.json, eval/report.html."""
 
     run: RunFolder
     """Run folder."""
@@ -100,11 +100,13 @@ class Render:
     run: RunFolder
     """Run folder."""
     out: Annotated[Path, arg(aliases=("-o",), metavar="OUT")]
-    """What to write: NAME.mp4, or a folder for PNG frames."""
+    """What to write: NAME.mp4, or a folder for PNG frames; of a picture NAME.png or NAME.exr."""
     path: Annotated[str, arg(metavar="orbit|FILE")] = "orbit"
     """`orbit`, or a nerfstudio camera_path.json, or a transforms.json."""
     size: Annotated[str | None, arg(metavar="WxH")] = None
-    """Picture size; by default that of the first training view."""
+    """Picture size; by default that of the first training view, or of the window."""
+    window: Annotated[str | None, arg(metavar="L,T,R,B")] = None
+    """Of a picture: the part to write, in shares of it, as 0.2,0.3,0.4,0.5."""
     frames: int = 120
     """Number of frames (of an orbit, or of a path with keyframes and no duration)."""
     fps: float | None = None

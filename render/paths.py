@@ -69,6 +69,20 @@ def orbit(cameras: Sequence[Camera], frames: int, width: int, height: int) -> li
     return path
 
 
+def around(low: Tensor, high: Tensor, width: int, height: int) -> list[Camera]:
+    """Eight cameras about a box [3], [3], z up and a little above its middle, far enough to see it whole."""
+    middle, radius = (low + high).double() / 2, float((high - low).double().norm()) / 2
+    fov = math.radians(40)
+    distance, focal = radius / math.sin(fov / 2), 0.5 * min(width, height) / math.tan(fov / 2)
+    up, cameras = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), []
+    for turn in range(8):
+        angle = turn * math.pi / 4
+        side = torch.tensor([math.cos(angle), math.sin(angle), 0.35], dtype=torch.float64)
+        pose = look_at(middle + distance * side / side.norm(), middle, up)
+        cameras.append(Camera(pose, focal, focal, width / 2, height / 2, width, height))
+    return cameras
+
+
 def up_direction(poses: Tensor) -> Tensor:
     """[3] unit vector that the cameras [N, 4, 4] hold upwards.
 
