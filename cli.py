@@ -15,7 +15,20 @@ import webbrowser
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fields.commands import Bench, Doctor, Evaluate, Export, Options, Prepare, Render, Resume, View, parse
+from fields.commands import (
+    Bench,
+    BenchRbf,
+    BenchViewer,
+    Doctor,
+    Evaluate,
+    Export,
+    Options,
+    Prepare,
+    Render,
+    Resume,
+    View,
+    parse,
+)
 from fields.options import TrainOptions, forgiving_output, run_command
 
 if TYPE_CHECKING:
@@ -40,25 +53,20 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def command_of(options: Options) -> Callable[[], int]:
     """What to do for parsed options."""
-    match options:
-        case Prepare():
-            return lambda: prepare(options)
-        case TrainOptions():
-            return lambda: train(options)
-        case Resume():
-            return lambda: resume(options)
-        case View():
-            return lambda: view(options)
-        case Evaluate():
-            return lambda: evaluate(options)
-        case Render():
-            return lambda: render(options)
-        case Export():
-            return lambda: export(options)
-        case Bench():
-            return lambda: bench(options)
-        case Doctor():
-            return lambda: doctor(options)
+    chosen = options.what if isinstance(options, Bench) else options
+    actions: dict[type, Callable[[Any], int]] = {
+        Prepare: prepare,
+        TrainOptions: train,
+        Resume: resume,
+        View: view,
+        Evaluate: evaluate,
+        Render: render,
+        Export: export,
+        Doctor: doctor,
+        BenchViewer: bench_viewer,
+        BenchRbf: bench_rbf,
+    }
+    return lambda: actions[type(chosen)](chosen)
 
 
 def prepare(options: Prepare) -> int:
@@ -263,8 +271,21 @@ def export(options: Export) -> int:
     return 0
 
 
-def bench(options: Bench) -> int:
-    """`fieldbench bench`."""
+def bench_rbf(options: BenchRbf) -> int:
+    """`fieldbench bench rbf`."""
+    from fields import rbf_bench
+    from train import train as train_steps
+
+    def trained(model: Any, batches: Callable[[int], Any], steps: int) -> None:
+        for _ in train_steps(model, batches, steps=steps):
+            pass
+
+    print(rbf_bench.run(options, trained))
+    return 0
+
+
+def bench_viewer(options: BenchViewer) -> int:
+    """`fieldbench bench viewer`."""
     import fields
     from fields import session
     from fields.progress import resident_bytes

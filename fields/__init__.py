@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,7 +31,7 @@ def config_type(method: str) -> type[FieldConfig]:
 def config_from_json(method: str, values: Mapping[str, Any]) -> FieldConfig:
     """A configuration from the `asdict` of a run; unknown options are errors, missing ones defaults."""
     kind = config_type(method)
-    unknown = sorted(values.keys() - kind.__dataclass_fields__.keys())
+    unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(kind)})
     if unknown:
         raise ValueError(f"config of {method}: unknown options {', '.join(unknown)}; was another version at work here?")
     return kind(**values)

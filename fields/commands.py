@@ -128,11 +128,9 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Measure a part of Fieldbench on a run; nothing in the run's folder is changed."""
+class BenchViewer:
+    """What looking costs a run's training, and what it gives; nothing in the run's folder is changed."""
 
-    what: Positional[Annotated[Literal["viewer"], arg(metavar="viewer")]]
-    """viewer: what looking costs training, and what it gives."""
     run: RunFolder
     """Run folder."""
     seconds: float = 4.0
@@ -147,6 +145,45 @@ class Bench:
     """Folder for the JSON and the Markdown table."""
     debug: bool = False
     """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class BenchRbf:
+    """Gaussian units beside other decoders on pictures or meshes: a table and a plot (extra `plot`)."""
+
+    files: Positional[Annotated[tuple[Path, ...], arg(metavar="PICTURE|MESH ...")]]
+    """Pictures, or meshes; scores are means over them."""
+    parameters: tuple[int, ...] = (50_000, 200_000, 1_000_000)
+    """Budgets of trained numbers."""
+    encoder: Literal["dictionary", "dense", "hash"] = "hash"
+    """Encoder of all contenders."""
+    steps: int = 1000
+    """Steps of each training."""
+    seeds: int = 3
+    """Trainings of each, with the seeds 0, 1, ..."""
+    probe: bool = False
+    """Also compare the starts of the Gaussian units on a patch of the first picture."""
+    write: Path | None = None
+    """Folder for the JSON, the Markdown table and the plot."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "seeds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name}: expected 1 or more, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure a part of Fieldbench."""
+
+    what: Annotated[BenchViewer, subcommand("viewer")] | Annotated[BenchRbf, subcommand("rbf")]
+
+    @property
+    def debug(self) -> bool:
+        """Show the traceback of an error."""
+        return self.what.debug
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from scenes.picture.picture import Picture, PixelBatch, to_space
 from scenes.picture.score import CHUNK, field_rows
 from scenes.picture.write import write_exr, write_png
 
-RESEED_SAMPLES = 1 << 16
 EXPORT_ROWS_PIXELS = 1 << 20
 
 
@@ -43,6 +42,7 @@ class RbfImage(nn.Module):
         self.width, self.height = (int(side) for side in self.size)
         finest = max(2, max(self.width, self.height))
         extent = (self.width / finest, self.height / finest)
+        self._last: Tensor | None = None
         self.network = DecodedGrid(config, self.start, extent, finest=finest, seed=seed)
 
     @staticmethod
@@ -71,6 +71,7 @@ class RbfImage(nn.Module):
 
     def loss(self, batch: PixelBatch, step: int) -> dict[str, Tensor]:
         """Mean squared (or absolute) error of the colours."""
+        self._last = batch.xy
         error = self(batch.xy) - batch.rgb
         return {"l1": error.abs().mean()} if self.config.loss == "l1" else {"l2": error.square().mean()}
 
@@ -79,12 +80,10 @@ class RbfImage(nn.Module):
         return self.network.groups(self.steps)
 
     def after_step(self, step: int) -> None:
-        """Wake units that sleep."""
-
-        def samples(generator: torch.Generator) -> Tensor:
-            return torch.rand(RESEED_SAMPLES, 2, generator=generator).to(self.start.device)
-
-        self.network.reseed(samples, step, self.steps, self.seed)
+        """Wake Gaussian units that slept on this step's pixels, when that is due."""
+        last, self._last = self._last, None
+        if last is not None:
+            self.network.reseed(last, step, self.steps, self.seed)
 
     def finished(self, step: int) -> bool:
         """It trains to the end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -50,18 +50,14 @@ class DecodedGrid(nn.Module):
         """See the class."""
         return self.decoder(self.encoder(x))
 
-    def reseed(self, samples: Callable[[torch.Generator], Tensor], step: int, steps: int, seed: int) -> int:
-        """Wake the Gaussian units that sleep on all `samples` [P, dims], at the steps due for it; how many were woken.
-
-        Random numbers, those of the samples too, come from (seed, step).
-        """
+    @torch.no_grad()
+    def reseed(self, x: Tensor, step: int, steps: int, seed: int) -> int:
+        """Wake the Gaussian units that sleep on samples `x` [P, dims], at the steps due for it; how many were woken."""
         due = step >= RESEED_FIRST and (step - RESEED_FIRST) % RESEED_EVERY == 0 and 2 * step <= steps
         if not due or not isinstance(self.decoder, GaussianLayer):
             return 0
         generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-        with torch.no_grad():
-            features = self.encoder(samples(generator))
-        return self.decoder.reseed(features, generator)
+        return self.decoder.reseed(self.encoder(x), generator)
 
     def groups(self, steps: int) -> list[dict[str, Any]]:
         """Adam's groups: grids and decoder, both falling along a cosine to a hundredth over `steps`."""

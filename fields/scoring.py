@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeAlias
 import torch
 from rich.console import Console
 from rich.table import Table
-# from scenes.shape.evaluate import score_shape, shape_table, write_shape_scores
-# from scenes.shape.report import write_shape_report
 
+from scenes.shape.evaluate import score_shape, shape_table, write_shape_scores
+from scenes.shape.report import write_shape_report
 from fields.checkpoint import Checkpoint
 from fields.history import read_history
 from fields.looks import measure_of
@@ -72,7 +72,7 @@ def score_run(
                 scores = evaluate_picture(model, subject, device=device, pictures=pictures)
         case Shape():
             with console.status("scoring"):
-                found = score_shape(model.signed, subject, device=device, pictures=pictures)
+                found = score_shape(model, subject, device=device, pictures=pictures)
             write_shape_scores(metrics, found, facts)
             write_shape_report(report, found, facts, history, pictures)
             return Scored(shape_table(found), report)

@@ -35,7 +35,7 @@ class Curves:
         if report.step % NOTE_EVERY == 0 or report.step == report.steps:
             extend(self.loss, report.step, self.sum / self.count)
             self.sum = self.count = 0.0
-        if report.score is not None and report.score is not self.noted:
+        if report.score is not None and report.score != self.noted:
             self.noted = report.score
             extend(self.score, report.step, report.score.value)
 

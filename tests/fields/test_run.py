@@ -103,10 +103,10 @@ def test_a_checkpoint_of_another_method_is_refused_and_kept(tmp_path):
 def test_changed_data_are_noticed(tmp_path, monkeypatch):
     run = new_run(tmp_path / "run")
     scene = tiny_scene()
-    monkeypatch.setattr("fields.run.open_scene", lambda *_, **__: scene)
+    monkeypatch.setattr("fields.subject.open_scene", lambda *_, **__: scene)
     assert subject_of(run).split == scene.split
     moved = replace(scene, world_from_input=2.0 * scene.world_from_input)
-    monkeypatch.setattr("fields.run.open_scene", lambda *_, **__: moved)
+    monkeypatch.setattr("fields.subject.open_scene", lambda *_, **__: moved)
     with pytest.raises(ValueError, match="cameras are not those"):
         subject_of(run)
 
@@ -115,7 +115,7 @@ def test_a_split_file_is_used_and_kept(tmp_path, monkeypatch):
     from fields.run import open_source
 
     scene = tiny_scene()
-    monkeypatch.setattr("fields.run.open_scene", lambda *_, **__: scene)
+    monkeypatch.setattr("fields.subject.open_scene", lambda *_, **__: scene)
     file = tmp_path / "split.json"
     file.write_text('{"train": ["v1", "v2"], "val": ["v0"], "test": ["v0", "v5"]}')
     chosen = open_source(Source("memory"), file)
