@@ -69,6 +69,14 @@ class RbfShapeConfig(Decoded):
     """Budget: trained numbers never exceed it."""
     pool: int = 2_000_000
     """Training points whose true distances are computed before training begins."""
+    resolution: int = 512
+    """Nodes a side of the grid on which an export finds the surface."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("pool", 8), ("resolution", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
 
     @property
     def method(self) -> str:
