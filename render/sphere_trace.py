@@ -19,12 +19,12 @@ SignedField = Callable[[Tensor], Tensor]
 """[P, 3] float32 world points to [P] distances, negative inside."""
 CHUNK = 1 << 16
 """Rays traced at once."""
-MOST_STEPS = 96
+MOST_STEPS = 128
 FACTOR = 0.9
 """Of the field's value that a ray goes forward."""
-SHORTEST, LONGEST = 2e-3, 0.25
+SHORTEST, LONGEST = 1e-3, 0.25
 """World units of a step: below, grazing rays take for ever; above, a wrong value far away would jump over the shape."""
-CLOSE = 2e-4
+CLOSE = 2e-5
 """World units at which a ray has arrived."""
 REFINEMENTS = 4
 NORMAL_STEP = 2e-3
