@@ -67,6 +67,12 @@ class RbfShapeConfig(Decoded):
     other decoders have none."""
     parameters: int = 3_500_000
     """Budget: trained numbers never exceed it."""
+    grid_lr: float = 1e-2
+    """Learning rate of the encoder's grids; falls along a cosine to a hundredth."""
+    decoder_lr: float = 3e-3
+    """Learning rate of the decoder; falls likewise."""
+    batch: int = 1 << 14
+    """Samples a step: small ones leave time for many steps."""
     pool: int = 2_000_000
     """Training points whose true distances are computed before training begins."""
     resolution: int = 512

@@ -147,7 +147,7 @@ def shaded(surface: Surface) -> Tensor:
         raise ValueError("shaded: the surface was traced without normals; ask for them")
     head = (surface.normal * surface.towards).sum(dim=-1, keepdim=True).clamp(min=0)
     sky = 0.5 + 0.5 * surface.normal @ surface.normal.new_tensor([0.35, 0.80, 0.49])
-    light = surface.normal.new_tensor(CLAY) * (0.08 + 0.52 * head + 0.40 * sky[..., None])
+    light = surface.normal.new_tensor(CLAY) * (0.03 + 0.62 * head.square() + 0.35 * sky[..., None].square())
     return torch.where(surface.alpha > 0, srgb(light), 1.0)
 
 

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from render.camera import Camera, camera_from_fov, look_at
-from render.sphere_trace import shaded, trace_picture
+from render.sphere_trace import Surface, cube_rays, shaded, trace_picture
 from scenes.evaluate import save_pictures
 from scenes.shape.distance import SignedDistance
 from scenes.shape.extract import SignedField, marching_cubes
@@ -98,7 +97,7 @@ def compare_pictures(
     for index, name in enumerate(VIEWS):
         camera = view_camera(name, size)
         picture = shaded(trace_picture(field, camera, device=device)).cpu()
-        truth = shaded(trace_picture(true_field(shape), camera))
+        truth = shaded(mesh_picture(shape, camera))
         save_pictures(folder, index, picture, truth)
         differences[name] = float((picture - truth).abs().mean())
     return differences
@@ -111,13 +110,17 @@ def view_camera(name: str, size: int) -> Camera:
     return camera_from_fov(pose, FIELD_OF_VIEW, size, size)
 
 
-def true_field(shape: Shape) -> SignedField:
-    """The mesh's own distances as a field of tensors on the CPU."""
-
-    def field(points: Tensor) -> Tensor:
-        return torch.from_numpy(shape.distance(points.numpy()).astype(np.float32))
-
-    return field
+def mesh_picture(shape: Shape, camera: Camera) -> Surface:
+    """The mesh itself as a camera sees it, each ray asked for the first triangle it meets."""
+    rays = cube_rays(camera, "cpu")
+    origins, directions = (value.double().numpy() for value in (rays.origins, rays.directions))
+    face, t = shape.distance.first_hits(origins, directions)
+    hit = torch.from_numpy(face >= 0)
+    normals = torch.from_numpy(shape.mesh.normals[face.clip(min=0)]).float() * hit[:, None]
+    depth = torch.from_numpy(t).float() * (rays.directions @ camera.world_from_camera[:3, 2]) * hit
+    size = (camera.height, camera.width, -1)
+    towards = -rays.directions.reshape(size)
+    return Surface(hit.float().reshape(size), depth.reshape(size), normals.reshape(size), towards)
 
 
 def write_shape_scores(path: Path, scores: ShapeScores, facts: Mapping[str, Any]) -> dict[str, Any]:
