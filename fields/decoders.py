@@ -20,6 +20,8 @@ from kernels.rbf import activations, rbf
 CENTRE_STD = 0.1
 SHARPNESS = 4.0
 """Widths of a unit that its centre stands from the features at the start."""
+SKIP_STD = 0.3
+"""Of the affine term's part at the start, times the root of the channels: it hands gradients to features at once."""
 LOG_SCALE_RANGE = (-4.0, 5.0)
 ASLEEP = 1e-3
 """A unit whose activation never exceeds this on many samples takes no part."""
@@ -42,7 +44,9 @@ class GaussianLayer(nn.Module):
         self.log_scales = nn.Parameter(torch.full((units, channels), math.log(scale)))
         self.weights = nn.Parameter(torch.randn(len(start), units, generator=generator) / math.sqrt(units))
         self.bias = nn.Parameter(start.clone())
-        self.skip = nn.Parameter(torch.zeros(len(start), channels)) if affine else None
+        spread = SKIP_STD / math.sqrt(channels)
+        skip = spread * torch.randn(len(start), channels, generator=generator) if affine else None
+        self.skip = None if skip is None else nn.Parameter(skip)
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""

@@ -8,22 +8,17 @@ view dependence costs nothing, and what the network says can be baked.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Set
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fields.decoders import GaussianLayer
 from fields.rbf_config import RbfConfig
 from fields.rbf_network import DecodedGrid, count
 from kernels.harmonics.reference import C0, basis
-from render.camera import Camera
-from render.frame import Channel, Control, Frame, Settings
-from render.march import Bundle, Context, inside_box, march, march_picture
+from render.march import Bundle, Context, inside_box, march
 from render.samplers import OccupancySampler
-from render.slices import AXES, plane_slice
 from scenes.ray_batches import RayBatch, ray_batches
 from scenes.scene import Scene
 

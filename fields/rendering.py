@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -18,6 +19,8 @@ from scenes.scene import Scene
 
 Window = tuple[float, float, float, float]
 SHAPE_SIZE = (800, 800)
+SHAPE_UP = (0.0, 1.0, 0.0)
+"""Of meshes, most of which have y upwards."""
 
 
 def render_run(
@@ -49,7 +52,7 @@ def _along(
         cameras = [subject.view(name).camera for name in subject.split.train]
     else:
         low, high = model.box()
-        cameras = around(low, high, *SHAPE_SIZE)
+        cameras = around(low, high, torch.tensor(SHAPE_UP), *SHAPE_SIZE)
     width, height = (cameras[0].width, cameras[0].height) if size is None else picture_size(size)
     if path == "orbit":
         chosen = CameraPath(orbit(cameras, frames, width, height))

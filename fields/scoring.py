@@ -10,8 +10,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from scenes.shape.evaluate import score_shape, shape_table, write_shape_scores
-from scenes.shape.report import write_shape_report
 from fields.checkpoint import Checkpoint
 from fields.history import read_history
 from fields.looks import measure_of
@@ -24,6 +22,8 @@ from scenes.picture.evaluate import evaluate_picture
 from scenes.picture.picture import Picture
 from scenes.report import scores_table, write_report
 from scenes.scene import Scene
+from scenes.shape.evaluate import score_shape, shape_table, write_shape_scores
+from scenes.shape.report import write_shape_report
 from scenes.shape.shape import Shape
 
 Views: TypeAlias = Literal["train", "val", "test"]
@@ -71,6 +71,7 @@ def score_run(
             with console.status("scoring"):
                 scores = evaluate_picture(model, subject, device=device, pictures=pictures)
         case Shape():
+            facts |= {"split": "points and views of the mesh itself, by a fixed seed"}
             with console.status("scoring"):
                 found = score_shape(model, subject, device=device, pictures=pictures)
             write_shape_scores(metrics, found, facts)

@@ -48,6 +48,11 @@ class SignedDistance:
             distances[part] = np.sqrt(squared)
         return distances, faces
 
+    def first_hits(self, origins: Doubles, directions: Doubles) -> tuple[Faces, Doubles]:
+        """[R] int64 indices of the first triangles that rays [R, 3] meet, -1 for none, and [R] float64 t along them."""
+        faces, t, _ = self.tree.intersect_ray_first(self.mesh.vertices, self.mesh.faces, origins, directions)
+        return np.where(faces >= 0, faces, -1), np.where(faces >= 0, t, 0.0)
+
 
 def import_igl() -> Any:
     """The libigl module; ImportError naming the extra when it is absent."""

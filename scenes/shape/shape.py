@@ -1,4 +1,4 @@
-"""Shape: a mesh with its signed distance function, what a distance field is trained on."""
+"""A shape as a subject of training: a mesh in the world, with its signed distance function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scenes.shape.mesh import Mesh, read_mesh
 
 @dataclass(frozen=True)
 class Shape:
-    """A mesh in the cube [-1, 1]^3 and the exact distances to it. name: of its file."""
+    """name: of the file, without its suffix. distance: the signed distance function of `mesh`, its tree built."""
 
     name: str
     mesh: Mesh
@@ -27,6 +27,6 @@ class Shape:
 
 
 def open_shape(path: Path) -> Shape:
-    """The shape in a mesh file; raises what `read_mesh` and `SignedDistance` raise."""
+    """The shape in a mesh file; raises what `read_mesh` and `SignedDistance` raise, and warns as they do."""
     mesh = read_mesh(path)
     return Shape(path.stem, mesh, SignedDistance(mesh))

@@ -10,7 +10,9 @@ from scenes.measure import HELD_OUT_PSNR, Score
 
 def steps(count):
     for step in range(1, count + 1):
-        yield Progress(step, count, {"l1": 0.25, "ssim": 0.5}, 0.1 * step, {"Gaussians": 12345}, Score(HELD_OUT_PSNR, 31.234))
+        yield Progress(
+            step, count, {"l1": 0.25, "ssim": 0.5}, 0.1 * step, {"Gaussians": 12345}, Score(HELD_OUT_PSNR, 31.234)
+        )
 
 
 def test_plain_lines_where_there_is_no_terminal():
@@ -50,7 +52,15 @@ def test_eighty_columns_hold_all_of_it():
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=True, legacy_windows=False, no_color=True)
     show(steps(50), "splats lego[red]", stop=lambda: False, console=console)
-    for word in ("splats lego[red]", "50/50", "10.0 it/s", "0:00 left", "held-out PSNR 31.23 dB", "12,345 Gaussians", " MB"):
+    for word in (
+        "splats lego[red]",
+        "50/50",
+        "10.0 it/s",
+        "0:00 left",
+        "held-out PSNR 31.23 dB",
+        "12,345 Gaussians",
+        " MB",
+    ):
         assert word in out.getvalue()
 
 
