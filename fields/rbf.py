@@ -7,35 +7,38 @@ view dependence costs nothing, and what the network says can be baked.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fields.decoders import GaussianLayer
 from fields.rbf_config import RbfConfig
 from fields.rbf_network import DecodedGrid, count
 from kernels.harmonics.reference import C0, basis
-from render.march import Bundle, Context, inside_box, march
+from render.camera import Camera
+from render.frame import Channel, Control, Frame, Settings
+from render.march import Bundle, Context, VolumeField, inside_box, march, march_picture
 from render.samplers import OccupancySampler
+from render.sphere_trace import slice_picture
 from scenes.ray_batches import RayBatch, ray_batches
 from scenes.scene import Scene
 
-RESEED_SAMPLES = 1 << 16
 BACKGROUNDS = {"white": 1.0, "black": 0.0, "random": 0.0}
-START = math.log(0.05)
-"""Logarithm of the optical thickness of a step at the start: thin, so that light comes through."""
+START = -6.0
+"""Logarithm of the optical thickness of a step at the start: so thin that light crosses the whole box."""
 THICKEST = 10.0
 """Most of that logarithm."""
 FINEST = 1024
 """Nodes a side of the finest grid."""
-CELLS = 128
+CELLS = 64
 """Cells a side of the occupancy grid."""
 MOST_RAYS = 1 << 14
 """Of a step; fewer are used while each has many samples."""
 FAR = 1e4
-EXPORTS = ".npz"
+RENDER_RAYS = 1 << 13
+"""Rays of a picture that are marched at once."""
 
 
 class Rbf(nn.Module):
@@ -63,6 +66,7 @@ class Rbf(nn.Module):
         start[0] = START
         start[1 :: (config.sh_degree + 1) ** 2] = 0.5 / C0  # grey
         extent = (sides / self.side).tolist()
+        self._last: Tensor | None = None
         self.network = DecodedGrid(config, start, extent, finest=FINEST, seed=seed)
         self.sampler = OccupancySampler(self.bounds, self.step_length, cells=CELLS, seed=seed)
 
@@ -83,7 +87,11 @@ class Rbf(nn.Module):
 
     def raw(self, x: Tensor) -> Tensor:
         """[P, 1 + 3 K] what the network says at world points [P, 3]."""
-        return self.network((x - self.bounds[0]) / (self.bounds[1] - self.bounds[0]))
+        return self.network(self.inner(x))
+
+    def inner(self, x: Tensor) -> Tensor:
+        """[P, 3] world points as shares of the box."""
+        return (x - self.bounds[0]) / (self.bounds[1] - self.bounds[0])
 
     def thickness(self, raw: Tensor) -> Tensor:
         """[P] density per world unit of [P, 1 + 3 K]."""
@@ -95,12 +103,78 @@ class Rbf(nn.Module):
 
     def forward(self, x: Tensor, d: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
         """Density [P], and what the network says [P, 1 + 3 K], of which `decode` takes the harmonics."""
-        raw = self.raw(x)
+        self._last = x01 = self.inner(x)
+        raw = self.network(x01)
         return self.thickness(raw), raw
 
     def decode(self, values: Tensor, rays: Bundle) -> Tensor:
         """Colours [R, 3] of composited coefficients; not clamped."""
         return harmonic_colours(values[:, 1:], rays.directions, self.config.sh_degree)
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What can be rendered."""
+        neuron = (Channel("neuron", colour_map="viridis"),) if self._gaussian else ()
+        return (
+            Channel("rgb"),
+            Channel("alpha", colour_map="grey"),
+            Channel("depth", range=None, unit="world units", colour_map="turbo"),
+            Channel("density", unit="opacity of a sample", colour_map="viridis"),
+            *neuron,
+        )
+
+    @property
+    def controls(self) -> tuple[Control, ...]:
+        """What a person may set: the slice of "density", in half sides of the box, and the unit of "neuron"."""
+        neuron = (Control("neuron", "slider", 0, range=(0, self.config.units - 1)),) if self._gaussian else ()
+        return (
+            Control("slice axis", "choice", "z", choices=("x", "y", "z")),
+            Control("slice offset", "slider", 0.0, range=(-1.0, 1.0)),
+            *neuron,
+        )
+
+    @property
+    def _gaussian(self) -> GaussianLayer | None:
+        return self.network.decoder if isinstance(self.network.decoder, GaussianLayer) else None
+
+    def box(self) -> tuple[Tensor, Tensor]:
+        """[3], [3]: the lower and upper corner of the box in the world."""
+        return self.bounds[0].cpu(), self.bounds[1].cpu()
+
+    @torch.no_grad()
+    def render(self, camera: Camera, channels: Set[str], settings: Settings) -> Frame:
+        """See `Renderable`; over the scene's background."""
+        unknown = channels - {channel.name for channel in self.channels}
+        if unknown:
+            raise ValueError(f"rbf: no channel {sorted(unknown)}; there are {[c.name for c in self.channels]}")
+        found: dict[str, Tensor] = {}
+        if channels & {"rgb", "alpha", "depth"}:
+            found |= self._march(self, camera, self.background_srgb).channels
+            found["rgb"] = found["rgb"].clamp(0, 1)
+        if "density" in channels:
+            axis, offset = settings.get("slice axis", "z"), float(settings.get("slice offset", 0.0))
+            found["density"] = self._slice(camera, axis, offset)
+        if "neuron" in channels:
+            seen = NeuronField(self, int(settings.get("neuron", 0)))
+            found["neuron"] = self._march(seen, camera, torch.zeros_like(self.background_srgb))["rgb"][..., :1]
+        return Frame({name: plane for name, plane in found.items() if name in channels})
+
+    def _march(self, field: VolumeField, camera: Camera, background: Tensor) -> Frame:
+        return march_picture(
+            field, self.sampler, camera, near=0.0, far=FAR, background=background, chunk=RENDER_RAYS, threshold=1e-3
+        )
+
+    def _slice(self, camera: Camera, axis: Any, offset: float) -> Tensor:
+        low, high = self.bounds
+        index = "xyz".index(axis)
+        place = float(0.5 * (low + high)[index] + 0.5 * offset * (high - low)[index])
+
+        def opacity(x: Tensor) -> Tensor:
+            return 1 - torch.exp(-self.density(x, x[:, 0]) * self.step_length)
+
+        return slice_picture(opacity, camera, axis, place, self.bounds.device, self.bounds)
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -110,7 +184,7 @@ class Rbf(nn.Module):
         rays = self._bundle(batch.origins[:used], batch.directions[:used], batch.radius[:used])
         generator = torch.Generator(self.bounds.device).manual_seed((self.seed * 1_000_003 + step) % 2**63)
         context = Context(training=True, step=step, generator=generator)
-        found = march(self, self.sampler, rays, context, batch.background_srgb)
+        found = march(self, self.sampler, rays, context, batch.background_srgb[:used])
         with torch.no_grad():
             share = self.config.batch / max(len(found.weights), 1)
             self.rays.copy_(torch.tensor(min(MOST_RAYS, max(64, round(used * min(max(share, 0.5), 2.0))))))
@@ -127,17 +201,10 @@ class Rbf(nn.Module):
         return self.network.groups(self.steps)
 
     def after_step(self, step: int) -> None:
-        """Wake units that sleep in occupied cells."""
-
-        def samples(generator: torch.Generator) -> Tensor:
-            occupied = (self.sampler.distances[0] == 0).nonzero()
-            if len(occupied) == 0:
-                return torch.rand(RESEED_SAMPLES, 3, generator=generator).to(self.bounds.device)
-            chosen = torch.randint(len(occupied), (RESEED_SAMPLES,), generator=generator)
-            inner = torch.rand(RESEED_SAMPLES, 3, generator=generator).to(self.bounds.device)
-            return (occupied[chosen.to(occupied.device)] + inner) / CELLS
-
-        self.network.reseed(samples, step, self.steps, self.seed)
+        """Wake Gaussian units that slept on this step's samples, when that is due."""
+        last, self._last = self._last, None
+        if last is not None:
+            self.network.reseed(last, step, self.steps, self.seed)
 
     def finished(self, step: int) -> bool:
         """It trains to the end."""
@@ -146,6 +213,30 @@ class Rbf(nn.Module):
     def counts(self) -> dict[str, int]:
         """What to show of the model's size."""
         return {"parameters": count(self), "rays a step": int(self.rays)}
+
+
+class NeuronField:
+    """The field of a model's densities and the activity of one of its Gaussian units, as a grey."""
+
+    def __init__(self, model: Rbf, unit: int) -> None:
+        layer = model.network.decoder
+        if not isinstance(layer, GaussianLayer) or not 0 <= unit < len(layer.centres):
+            raise ValueError(f"neuron {unit}: not a Gaussian unit of this field; it has {model.config.units}")
+        self.model, self.layer, self.unit = model, layer, unit
+
+    def density(self, x: Tensor, radius: Tensor) -> Tensor:
+        """See `VolumeField`."""
+        return self.model.density(x, radius)
+
+    def __call__(self, x: Tensor, d: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+        """Density [P] and activity [P, 1]."""
+        features = self.model.network.encoder(self.model.inner(x))
+        activity = self.layer.activity(features)[:, self.unit : self.unit + 1]
+        return self.model.thickness(self.layer(features)), activity
+
+    def decode(self, values: Tensor, rays: Bundle) -> Tensor:
+        """[R, 3] grey."""
+        return values.expand(-1, 3)
 
 
 def harmonic_colours(coefficients: Tensor, directions: Tensor, degree: int) -> Tensor:

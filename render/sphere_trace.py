@@ -17,6 +17,7 @@ from render.march import Bundle, bundle, inside_box
 
 SignedField = Callable[[Tensor], Tensor]
 """[P, 3] float32 world points to [P] distances, negative inside."""
+CUBE = torch.tensor([[-1.0] * 3, [1.0] * 3])
 CHUNK = 1 << 16
 """Rays traced at once."""
 MOST_STEPS = 128
@@ -134,11 +135,11 @@ def trace_picture(
     )
 
 
-def cube_rays(camera: Camera, device: torch.device | str) -> Bundle:
-    """The rays of a camera, row by row, cut to the cube [-1, 1]^3."""
+def cube_rays(camera: Camera, device: torch.device | str, box: Tensor = CUBE) -> Bundle:
+    """The rays of a camera, row by row, cut to `box` [2, 3]."""
     rays = bundle(camera_rays(camera), 0.0, torch.inf)
     rays = Bundle(*(value.to(device).contiguous() for value in vars(rays).values()))
-    return inside_box(rays, rays.near.new_tensor([[-1.0] * 3, [1.0] * 3]))
+    return inside_box(rays, box.to(rays.near))
 
 
 def shaded(surface: Surface) -> Tensor:
@@ -159,14 +160,22 @@ def srgb(linear: Tensor) -> Tensor:
 
 @torch.no_grad()
 def slice_picture(
-    field: SignedField, camera: Camera, axis: Literal["x", "y", "z"], offset: float, device: torch.device | str = "cpu"
+    field: SignedField,
+    camera: Camera,
+    axis: Literal["x", "y", "z"],
+    offset: float,
+    device: torch.device | str = "cpu",
+    box: Tensor = CUBE,
 ) -> Tensor:
-    """[H, W, 1] of the field on the plane `axis` = `offset` where a ray meets it in the cube, 0 elsewhere."""
-    rays, index = cube_rays(camera, device), "xyz".index(axis)
+    """[H, W, 1] of the field on the plane `axis` = `offset` where a ray meets it in `box` [2, 3], 0 elsewhere."""
+    rays, index = cube_rays(camera, device, box), "xyz".index(axis)
     slope = rays.directions[:, index]
     t = (offset - rays.origins[:, index]) / torch.where(slope.abs() > 1e-9, slope, torch.inf)
     points = rays.origins + t[:, None] * rays.directions
-    met = (slope.abs() > 1e-9) & (t > 0) & (points.abs() <= 1 + 1e-6).all(dim=1)
+    low, high = box.to(points)
+    rounding = 1e-6 * (high - low)
+    inside = ((points >= low - rounding) & (points <= high + rounding)).all(dim=1)
+    met = (slope.abs() > 1e-9) & (t > 0) & inside
     values = torch.zeros_like(t)
     for part in met.nonzero()[:, 0].split(CHUNK):
         values[part] = field(points[part])

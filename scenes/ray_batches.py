@@ -23,8 +23,8 @@ MOST_BYTES = 8 << 30
 class RayBatch:
     """Rays through pixel centres and what was seen along them.
 
-    origins, directions (unit): [B, 3] world. radius: [B], see `render.camera.Rays`. rgb_srgb: [B, 3] over `background_srgb`
-    [3]. mask: [B] weights in [0, 1]. view: [B] int64, index of the training view.
+    origins, directions (unit): [B, 3] world. radius: [B], see `render.camera.Rays`. rgb_srgb: [B, 3] over
+    `background_srgb` [B, 3]. mask: [B] weights in [0, 1]. view: [B] int64, index of the training view.
     """
 
     origins: Tensor
@@ -54,6 +54,7 @@ class RayPool:
         self.rgb = torch.empty(int(self.starts[-1]), 3, dtype=torch.uint8)
         self.alpha = torch.full((len(self.rgb),), 255, dtype=torch.uint8)
         self.mask = torch.full((len(self.rgb),), 255, dtype=torch.uint8)
+        self.transparent = False
         for index, view in enumerate(views):
             self._fill(slice(int(self.starts[index]), int(self.starts[index + 1])), view.load())
 
@@ -61,6 +62,7 @@ class RayPool:
         self.rgb[rows] = pixels.rgb_srgb.reshape(-1, 3)
         if pixels.alpha is not None:
             self.alpha[rows] = pixels.alpha.reshape(-1)
+            self.transparent = True
         if pixels.mask is not None:
             self.mask[rows] = pixels.mask.reshape(-1)
 
@@ -84,6 +86,8 @@ def ray_batches(
 ) -> Callable[[int], RayBatch]:
     """The function from step (0, 1, ...) to `count` random pixels on `device`, with repetition.
 
+    Where views are transparent, every ray has a background of its own: fog of the scene's background colour could
+    otherwise not be told from nothing. All is drawn from (seed, step).
     Raises ValueError for a scene without training views, MemoryError when their pixels need more than 8 GiB.
     """
     views = [scene.view(name) for name in scene.split.train]
@@ -92,11 +96,13 @@ def ray_batches(
     pool = RayPool(views)
 
     def batch(step: int) -> RayBatch:
-        chosen = torch.from_numpy(np.random.default_rng((seed, 2, step)).integers(len(pool.rgb), size=count))
-        background = background_of_step(scene, seed, step)
-        image = torch.lerp(
-            background.expand(count, 3), unit_float(pool.rgb[chosen]), unit_float(pool.alpha[chosen])[:, None]
-        )
+        random = np.random.default_rng((seed, 2, step))
+        chosen = torch.from_numpy(random.integers(len(pool.rgb), size=count))
+        if pool.transparent:
+            background = torch.from_numpy(random.random((count, 3), dtype=np.float32))
+        else:
+            background = background_of_step(scene, seed, step).expand(count, 3)
+        image = torch.lerp(background, unit_float(pool.rgb[chosen]), unit_float(pool.alpha[chosen])[:, None])
         origins, directions, radius, view = pool.rays(chosen)
         found = (origins, directions, radius, image, background, unit_float(pool.mask[chosen]), view)
         return RayBatch(*(tensor.to(device) for tensor in found))
