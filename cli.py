@@ -13,19 +13,35 @@ import time
 import warnings
 import webbrowser
 from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fields.commands import Bench, Doctor, Evaluate, Export, Options, Prepare, Render, Resume, View, parse
+from fields.commands import (
+    Bench,
+    BenchRbf,
+    BenchViewer,
+    Doctor,
+    Evaluate,
+    Export,
+    Options,
+    Prepare,
+    Render,
+    Resume,
+    View,
+    parse,
+)
 from fields.options import TrainOptions, forgiving_output, run_command
 
 if TYPE_CHECKING:
     from fields.session import Session
+    from fields.subject import Subject
     from train import Reports
-    from viewer.home import Home
+    from viewer.held_out import HeldOut
+    from viewer.home import Home, Vector
     from viewer.layers import Layer
     from viewer.web import WebViewer
     from viewer.worker import Worker
+
+UP = (0.0, 0.0, 1.0)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -37,25 +53,20 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def command_of(options: Options) -> Callable[[], int]:
     """What to do for parsed options."""
-    match options:
-        case Prepare():
-            return lambda: prepare(options)
-        case TrainOptions():
-            return lambda: train(options)
-        case Resume():
-            return lambda: resume(options)
-        case View():
-            return lambda: view(options)
-        case Evaluate():
-            return lambda: evaluate(options)
-        case Render():
-            return lambda: render(options)
-        case Export():
-            return lambda: export(options)
-        case Bench():
-            return lambda: bench(options)
-        case Doctor():
-            return lambda: doctor(options)
+    chosen = options.what if isinstance(options, Bench) else options
+    actions: dict[type, Callable[[Any], int]] = {
+        Prepare: prepare,
+        TrainOptions: train,
+        Resume: resume,
+        View: view,
+        Evaluate: evaluate,
+        Render: render,
+        Export: export,
+        Doctor: doctor,
+        BenchViewer: bench_viewer,
+        BenchRbf: bench_rbf,
+    }
+    return lambda: actions[type(chosen)](chosen)
 
 
 def prepare(options: Prepare) -> int:
@@ -108,22 +119,21 @@ def run(session: Session, options: TrainOptions[Any] | Resume) -> int:
 
     def watched(reports: Reports) -> Reports:
         from fields.history import read_history
+        from fields.looks import measure_of
         from fields.progress import Progress
         from viewer.curves import Curves
-        from viewer.held_out import HeldOut
-        from viewer.home import home_of_scene
-        from viewer.layers import scene_layers
         from viewer.worker import Worker
 
-        scene, state = session.scene, session.state
+        subject, state = session.subject, session.state
         worker = Worker(
             session.model,
             training=reports,
             report=Progress(state.step, session.run.steps, {}, state.seconds, session.model.counts()),
-            held_out=HeldOut(scene),
-            curves=Curves(read_history(session.run.folder / "metrics.jsonl")),
+            held_out=held_out_of(subject),
+            curves=Curves(read_history(session.run.folder / "metrics.jsonl"), measure_of(subject)),
         )
-        with on_the_web(worker, scene.name, home_of_scene(scene), scene_layers(scene), options.host, options.port):
+        home, layers = surroundings(session.model, subject)
+        with on_the_web(worker, subject.name, home, layers, options.host, options.port):
             yield from worker.reports()
 
     return run_to_end(session, tensorboard=options.tensorboard, watched=watched if options.view == "web" else None)
@@ -132,40 +142,64 @@ def run(session: Session, options: TrainOptions[Any] | Resume) -> int:
 def view(options: View) -> int:
     """`fieldbench view`."""
     from fields.history import read_history
+    from fields.looks import measure_of
     from fields.progress import Progress, stop_on_signal
-    from fields.run import open_run, scene_of
+    from fields.run import open_run, subject_of
     from fields.session import load_file, load_model
     from viewer.curves import Curves
-    from viewer.held_out import HeldOut
-    from viewer.home import home_of_box, home_of_scene
-    from viewer.layers import scene_layers
     from viewer.worker import Worker
 
     check_viewer(options)
-    scene = report = None
-    curves = Curves()
+    subject = report = None
+    curves, up = Curves(), UP
     if options.place.is_dir():
         opened = open_run(options.place)
         model, checkpoint = load_model(opened)
         report = Progress(checkpoint.step, opened.steps, {}, checkpoint.seconds, model.counts())
-        curves, up = Curves(read_history(opened.folder / "metrics.jsonl")), (0.0, 0.0, 1.0)
         try:
-            scene = scene_of(opened)
+            subject = subject_of(opened)
         except FileNotFoundError as error:
-            warnings.warn(f"{error}. The model is shown without its photographs", stacklevel=2)
+            warnings.warn(f"{error}. The model is shown without what it was trained on", stacklevel=2)
+        curves = Curves(read_history(opened.folder / "metrics.jsonl"), measure_of(subject))
     else:
         model, up = load_file(options.place), axis(options.up)
-    worker = Worker(model, report=report, held_out=None if scene is None else HeldOut(scene), curves=curves)
-    home = home_of_box(*model.box(), up=up) if scene is None else home_of_scene(scene)
+    worker = Worker(model, report=report, held_out=held_out_of(subject), curves=curves)
+    home, layers = surroundings(model, subject, up)
     if home.size < 0.1:
         warnings.warn(
             f"{options.place}: only {home.size:.2g} across; within 0.01 of the eye nothing is drawn", stacklevel=2
         )
-    layers = [] if scene is None else scene_layers(scene)
     with stop_on_signal() as stop, on_the_web(worker, options.place.name, home, layers, options.host, options.port):
         while not stop():
             time.sleep(0.1)
     return 0
+
+
+def surroundings(model: Any, subject: Subject | None, up: Vector = UP) -> tuple[Home, list[Layer]]:
+    """Where a person starts to look from, and what is drawn over the picture."""
+    from scenes.picture.picture import Picture
+    from scenes.scene import Scene
+    from scenes.shape.shape import Shape
+    from viewer.home import home_of_box, home_of_plane, home_of_scene
+    from viewer.layers import scene_layers
+
+    match subject:
+        case Scene():
+            return home_of_scene(subject), scene_layers(subject)
+        case Picture():
+            return home_of_plane(*model.box()), []
+        case Shape():
+            return home_of_box(*model.box(), up=(0.0, 1.0, 0.0)), []
+        case _:
+            return home_of_box(*model.box(), up=up), []
+
+
+def held_out_of(subject: Subject | None) -> HeldOut | None:
+    """The held-out views of a scene, which alone has some."""
+    from scenes.scene import Scene
+    from viewer.held_out import HeldOut
+
+    return HeldOut(subject) if isinstance(subject, Scene) else None
 
 
 def axis(name: str) -> tuple[float, float, float]:
@@ -199,52 +233,32 @@ def evaluate(options: Evaluate) -> int:
     from rich.console import Console
 
     from fields.scoring import score_run
-    from scenes.report import scores_table
 
     console = Console()
-    scores, report = score_run(options.run, views=options.views, lpips_backbone=options.lpips, console=console)
-    console.print(scores_table(scores))
-    if scores.lpips_reason:
-        console.print(f"no LPIPS: {scores.lpips_reason}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
+    scored = score_run(options.run, views=options.views, lpips_backbone=options.lpips, console=console)
+    console.print(scored.table)
+    if scored.remark:
+        console.print(scored.remark, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"report: {scored.report}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
 def render(options: Render) -> int:
     """`fieldbench render`."""
-    from rich.console import Console
-    from rich.progress import track
+    from fields.rendering import render_run
 
-    from fields.run import open_run, scene_of
-    from fields.session import load_model
-    from render.paths import CameraPath, orbit, read_path
-    from render.video import write_frames
-
-    run = open_run(options.run)
-    scene = scene_of(run)
-    model, _ = load_model(run)
-    cameras = [scene.view(name).camera for name in scene.split.train]
-    width, height = (cameras[0].width, cameras[0].height) if options.size is None else picture_size(options.size)
-    if options.path == "orbit":
-        path = CameraPath(orbit(cameras, options.frames, width, height))
-    else:
-        file = Path(options.path)
-        path = read_path(file, scene.world_from_input, frames=options.frames, width=width, height=height)
-    fps = options.fps if options.fps is not None else path.fps or 30.0
-    console = Console(stderr=True)
-    shown = track(path.cameras, "rendering", console=console, disable=not console.is_terminal)
-    pictures = (model.render(camera, {"rgb"}, {}).rgb for camera in shown)
-    count = write_frames(options.out, pictures, fps)
-    print(f"{options.out}: {count} frames of {width}x{height}")
+    print(
+        render_run(
+            options.run,
+            options.out,
+            path=options.path,
+            size=options.size,
+            frames=options.frames,
+            fps=options.fps,
+            window=options.window,
+        )
+    )
     return 0
-
-
-def picture_size(text: str) -> tuple[int, int]:
-    """Width and height of a text like 800x600."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise ValueError(f"--size {text}: expected WIDTHxHEIGHT in pixels, as 800x600")
-    return int(parts[0]), int(parts[1])
 
 
 def export(options: Export) -> int:
@@ -260,12 +274,26 @@ def export(options: Export) -> int:
     return 0
 
 
-def bench(options: Bench) -> int:
-    """`fieldbench bench`."""
+def bench_rbf(options: BenchRbf) -> int:
+    """`fieldbench bench rbf`."""
+    from fields import rbf_bench
+    from train import train as train_steps
+
+    def trained(model: Any, batches: Callable[[int], Any], steps: int) -> None:
+        for _ in train_steps(model, batches, steps=steps):
+            pass
+
+    print(rbf_bench.run(options, trained))
+    return 0
+
+
+def bench_viewer(options: BenchViewer) -> int:
+    """`fieldbench bench viewer`."""
+    import fields
     from fields import session
     from fields.progress import resident_bytes
     from kernels.bench import machine, publish
-    from scenes.batches import view_batches
+    from scenes.scene import Scene
     from train import train as train_steps
     from viewer import bench as viewer_bench
     from viewer.held_out import HeldOut
@@ -276,8 +304,11 @@ def bench(options: Bench) -> int:
     from viewer.worker import Worker
 
     opened = session.resume(options.run)
-    scene, home = opened.scene, home_of_scene(opened.scene)
-    batches = view_batches(scene, seed=opened.run.seed, device=opened.run.device)
+    scene = opened.subject
+    if not isinstance(scene, Scene):
+        raise ValueError(f"{options.run}: not a run on photographs, between whose cameras the crowd could walk")
+    home = home_of_scene(scene)
+    batches = fields.batches(opened.run.config, scene, seed=opened.run.seed, device=opened.run.device)
     training = train_steps(opened.model, batches, steps=opened.state.step + 1_000_000, state=opened.state)
     report = next(training)
 

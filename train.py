@@ -22,8 +22,10 @@ from rich.console import Console
 from rich.logging import RichHandler
 from torch import Tensor
 
+import fields
 from fields.checkpoint import latest, write_checkpoint
 from fields.edits import RowEdit
+from fields.looks import look_at
 from fields.optimise import Optimisable, TrainState, apply_row_edit, begin, checkpoint_of
 from fields.options import forgiving_output, parse_train, run_command
 from fields.progress import Progress, show, stop_on_signal
@@ -116,7 +118,8 @@ def train_run(
     """
     run, model, state = session.run, session.model, session.state
     with locked(run):
-        recorder = Recorder(run.folder, session.scene, step=state.step, seconds=state.seconds, tensorboard=tensorboard)
+        look = look_at(session.subject)
+        recorder = Recorder(run.folder, look, step=state.step, seconds=state.seconds, tensorboard=tensorboard)
         saved_at = time.monotonic()
         try:
             for progress in train(model, batches, steps=run.steps, state=state):
@@ -165,16 +168,14 @@ def run_to_end(
 
     watched: wraps the run for a viewer, which then pulls it and goes on after its end, until Ctrl-C.
     """
-    from scenes.batches import view_batches
-
     run, console = session.run, Console(stderr=True)
     # Off a terminal a record is one line, however long; on one it must go around the bar.
     handler = RichHandler(console=console, show_path=False) if console.is_terminal else logging.StreamHandler()
     logging.basicConfig(format="%(message)s", handlers=[handler], force=True)
     console.print(f"run folder {run.folder}", highlight=False, markup=False, soft_wrap=True)
-    batches = view_batches(session.scene, seed=run.seed, device=run.device)
+    batches = fields.batches(run.config, session.subject, seed=run.seed, device=run.device)
     with stop_on_signal() as stop:
-        title = f"{run.config.method} {session.scene.name}"
+        title = f"{run.config.method} {session.subject.name}"
         reports = train_run(session, batches, tensorboard=tensorboard)
         show(reports if watched is None else watched(reports), title, stop=stop, console=console)
         stopped = stop()

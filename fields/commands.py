@@ -81,7 +81,7 @@ class View:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score a run on its held-out views: a table, eval/metrics.json and eval/report.html."""
+    """Score a run on its held-out views, or on its picture or shape: a table, eval/metrics.json, eval/report.html."""
 
     run: RunFolder
     """Run folder."""
@@ -100,11 +100,13 @@ class Render:
     run: RunFolder
     """Run folder."""
     out: Annotated[Path, arg(aliases=("-o",), metavar="OUT")]
-    """What to write: NAME.mp4, or a folder for PNG frames."""
+    """What to write: NAME.mp4, or a folder for PNG frames; of a picture NAME.png or NAME.exr."""
     path: Annotated[str, arg(metavar="orbit|FILE")] = "orbit"
     """`orbit`, or a nerfstudio camera_path.json, or a transforms.json."""
     size: Annotated[str | None, arg(metavar="WxH")] = None
-    """Picture size; by default that of the first training view."""
+    """Picture size; by default that of the first training view, or of the window."""
+    window: Annotated[str | None, arg(metavar="L,T,R,B")] = None
+    """Of a picture: the part to write, in shares of it, as 0.2,0.3,0.4,0.5."""
     frames: int = 120
     """Number of frames (of an orbit, or of a path with keyframes and no duration)."""
     fps: float | None = None
@@ -126,11 +128,9 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Measure a part of Fieldbench on a run; nothing in the run's folder is changed."""
+class BenchViewer:
+    """What looking costs a run's training, and what it gives; nothing in the run's folder is changed."""
 
-    what: Positional[Annotated[Literal["viewer"], arg(metavar="viewer")]]
-    """viewer: what looking costs training, and what it gives."""
     run: RunFolder
     """Run folder."""
     seconds: float = 4.0
@@ -145,6 +145,45 @@ class Bench:
     """Folder for the JSON and the Markdown table."""
     debug: bool = False
     """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class BenchRbf:
+    """Gaussian units beside other decoders on pictures or meshes: a table and a plot (extra `plot`)."""
+
+    files: Positional[Annotated[tuple[Path, ...], arg(metavar="PICTURE|MESH ...")]]
+    """Pictures, or meshes; scores are means over them."""
+    parameters: tuple[int, ...] = (50_000, 200_000, 1_000_000)
+    """Budgets of trained numbers."""
+    encoder: Literal["dictionary", "dense", "hash"] = "hash"
+    """Encoder of all contenders."""
+    steps: int = 1000
+    """Steps of each training."""
+    seeds: int = 3
+    """Trainings of each, with the seeds 0, 1, ..."""
+    probe: bool = False
+    """Also compare the starts of the Gaussian units on a patch of the first picture."""
+    write: Path | None = None
+    """Folder for the JSON, the Markdown table and the plot."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "seeds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name}: expected 1 or more, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure a part of Fieldbench."""
+
+    what: Annotated[BenchViewer, subcommand("viewer")] | Annotated[BenchRbf, subcommand("rbf")]
+
+    @property
+    def debug(self) -> bool:
+        """Show the traceback of an error."""
+        return self.what.debug
 
 
 @dataclass(frozen=True)

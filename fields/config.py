@@ -1,13 +1,19 @@
 """Configurations of the methods: frozen dataclasses without heavy imports, so that `--help` stays quick.
 
-The command line is made of these (tyro), and `dataclasses.asdict` of one is saved in the run folder.
+The command line is made of these (tyro), and `dataclasses.asdict` of one is saved in the run folder. Every class has
+    method: its name on the command line and in run folders      subject: what it is trained on
+    kernels: the operators that it needs, compiled while the subject is read
+    default_steps: by device
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, TypeAlias
+
+SubjectKind: TypeAlias = Literal["scene", "picture", "shape"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,11 @@ class SplatsConfig:
     Step numbers named "published" belong to the 30,000-step schedule and are scaled to the run's own length.
     Learning rates are per step of Adam (betas 0.9, 0.999, eps 1e-15).
     """
+
+    method: ClassVar[str] = "splats"
+    subject: ClassVar[SubjectKind] = "scene"
+    kernels: ClassVar[tuple[str, ...]] = ("project", "tile", "harmonics", "blend", "ssim")
+    default_steps: ClassVar[Mapping[str, int]] = {"cpu": 3_000, "cuda": 30_000}
 
     sh_degree: int = 3
     """Degree of the spherical harmonics of the colours, 0 to 3."""
@@ -72,16 +83,6 @@ class SplatsConfig:
     """MCMC: weight of the mean opacity in the loss."""
     mcmc_scale_weight: float = 0.01
     """MCMC: weight of the mean scale in the loss."""
-
-    @property
-    def method(self) -> str:
-        """The name used on the command line and in run folders."""
-        return "splats"
-
-    @property
-    def kernels(self) -> tuple[str, ...]:
-        """The operators that training needs, which are compiled while the scene is read."""
-        return ("project", "tile", "harmonics", "blend", "ssim")
 
     def __post_init__(self) -> None:
         if not 0 <= self.sh_degree <= 3:

@@ -14,8 +14,9 @@ from fields.checkpoint import latest
 from fields.config import SplatsConfig
 from fields.environment import examine_environment, free_memory
 from fields.forecast import forecast
-from fields.run import DEMO, open_run, open_source, scene_of
-from fields.session import existing_scene, scene_source
+from fields.run import open_run, subject_of
+from fields.session import existing_place, source_of
+from fields.subject import DEMO, open_views
 from scenes.doctor import Finding, examine, examine_folder
 from scenes.doctor.finding import carried_out
 from scenes.load import MaskMeaning
@@ -33,7 +34,7 @@ def diagnose(
     groups = {"environment": examine_environment(say)}
     if place is None:
         return groups
-    if place != DEMO and (Path(place) / "config.json").is_file() and (Path(place) / "split.json").is_file():
+    if place != DEMO and (Path(place) / "config.json").is_file() and (Path(place) / "checkpoint").is_dir():
         groups[f"run {place}"] = run_findings(Path(place), say)
     else:
         groups[f"scene {place}"] = scene_findings(place, max_size, masks, say)
@@ -47,9 +48,9 @@ def scene_findings(place: str, max_size: int | None, masks: MaskMeaning, say: Sa
     def look() -> list[Finding]:
         if place == DEMO:
             say("rendering the bundled scene, if it is not in the cache")
-            scenes.append(open_source(scene_source(place, max_size, masks)))
+            scenes.append(open_views(source_of(place, "scene", max_size, masks)))
             return examine(scenes[0], say)
-        scene, found = examine_folder(existing_scene(Path(place)), max_size=max_size, masks=masks, say=say)
+        scene, found = examine_folder(existing_place(Path(place)), max_size=max_size, masks=masks, say=say)
         scenes.extend([scene] if scene else [])
         return found
 
@@ -57,20 +58,24 @@ def scene_findings(place: str, max_size: int | None, masks: MaskMeaning, say: Sa
 
 
 def run_findings(folder: Path, say: Say) -> list[Finding]:
-    """Whether a run can be resumed, and findings on its scene."""
-    scenes: list[Scene] = []
+    """Whether a run can be resumed, and findings on its scene, where it has one."""
 
     def look() -> list[Finding]:
         run = open_run(folder)
         newest = latest(run.checkpoints)
         step = 0 if newest is None else int(newest.name.removeprefix("step-"))
-        say("opening the run's scene")
+        say("opening what the run was trained on")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # told when the scene itself is examined
-            scenes.append(scene_of(run))  # raises when the data are not those it was trained on
+            subject = subject_of(run)  # raises when the data are not those it was trained on
         state = "finished" if step >= run.steps else "can be resumed"
         text = f"{run.config.method} on {run.source.place}, step {step:,} of {run.steps:,}: {state}"
-        return [Finding("ok", "run", text), *examine(scenes[0], say), *forecast_of(scenes, run.config)]
+        found = [Finding("ok", "run", text)]
+        if isinstance(subject, Scene):
+            found += examine(subject, say)
+        if isinstance(subject, Scene) and isinstance(run.config, SplatsConfig):
+            found += forecast_of([subject], run.config)
+        return found
 
     return carried_out("run", look)
 

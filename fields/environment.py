@@ -56,6 +56,7 @@ EXTRAS = (
     Extra("tensorboard", "tensorboard", "train --tensorboard"),
     Extra("trimesh", "shape", "meshes"),
     Extra("libigl", "shape", "signed distances to meshes"),
+    Extra("matplotlib", "plot", "plots of benchmarks"),
     Extra("OpenEXR", "exr", "EXR pictures"),
     Extra("pyarrow", "flow", "Argoverse 2 point clouds"),
     Extra("h5py", "flow", "OpenSceneFlow point clouds"),

@@ -1,6 +1,6 @@
 """What a training run reports after each step, and how a terminal shows it.
 
-On a terminal: a bar with steps a second and remaining time, under it loss, held-out PSNR, counts (of Gaussians,
+On a terminal: a bar with steps a second and remaining time, under it loss, score, counts (of Gaussians,
 ...) and memory. Elsewhere (a file, a cluster's log): a plain line every ten seconds, and one at either end.
 """
 
@@ -21,6 +21,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from scenes.measure import Score
+
 PLAIN_SECONDS = 10.0
 
 
@@ -29,8 +31,8 @@ class Progress:
     """State of a run after a step.
 
     step: steps completed of `steps`. losses: newest values by name (weighted). seconds: time trained, without
-    evaluation and checkpoints. counts: what the model counts, as {"Gaussians": 41233}. val_psnr: newest
-    held-out PSNR in dB, or None before the first.
+    evaluation and checkpoints. counts: what the model counts, as {"Gaussians": 41233}. score: newest look
+    at how good the model is, or None before the first.
     """
 
     step: int
@@ -38,7 +40,7 @@ class Progress:
     losses: Mapping[str, float]
     seconds: float
     counts: Mapping[str, int]
-    val_psnr: float | None = None
+    score: Score | None = None
 
     @property
     def loss(self) -> float:
@@ -112,11 +114,11 @@ class _Rate:
 
 
 def describe(progress: Progress) -> str:
-    """Loss, held-out PSNR, counts and memory in words."""
-    held_out = "" if progress.val_psnr is None else f"  held-out {progress.val_psnr:.2f} dB"
+    """Loss, score, counts and memory in words."""
+    score = "" if progress.score is None else f"  {progress.score}"
     counts = "".join(f"  {number:,} {name}" for name, number in progress.counts.items())
     loss = f"loss {progress.loss:.4f}" if progress.losses else "no loss yet"
-    return f"{loss}{held_out}{counts}  {resident_bytes() / 2**20:,.0f} MB"
+    return f"{loss}{score}{counts}  {resident_bytes() / 2**20:,.0f} MB"
 
 
 def _clock(seconds: float) -> str:

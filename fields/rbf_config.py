@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
+
+from fields.config import SubjectKind
 
 
 @dataclass(frozen=True)
@@ -44,23 +47,23 @@ class Decoded:
 class RbfImageConfig(Decoded):
     """A picture as a function of the plane: Gaussian units over a grid (Bouzidi et al. 2025)."""
 
+    method: ClassVar[str] = "rbf-image"
+    subject: ClassVar[SubjectKind] = "picture"
+    kernels: ClassVar[tuple[str, ...]] = ("grid", "rbf", "mlp", "ssim")
+    default_steps: ClassVar[Mapping[str, int]] = {"cpu": 2_000, "cuda": 10_000}
+
     loss: Literal["l2", "l1"] = "l2"
     """Mean squared or mean absolute error of the colours, in the file's own values."""
-
-    @property
-    def method(self) -> str:
-        """The name used on the command line and in run folders."""
-        return "rbf-image"
-
-    @property
-    def kernels(self) -> tuple[str, ...]:
-        """The operators that training needs, which are compiled while the picture is read."""
-        return ("grid", "rbf", "mlp", "ssim")
 
 
 @dataclass(frozen=True)
 class RbfShapeConfig(Decoded):
     """A shape as its signed distance: Gaussian units over a grid (Bouzidi et al. 2025)."""
+
+    method: ClassVar[str] = "rbf-shape"
+    subject: ClassVar[SubjectKind] = "shape"
+    kernels: ClassVar[tuple[str, ...]] = ("grid", "rbf", "mlp")
+    default_steps: ClassVar[Mapping[str, int]] = {"cpu": 5_000, "cuda": 20_000}
 
     affine: bool = True
     """Add an affine term of the features to the Gaussian units (distances are smooth: it learns them much sooner);
@@ -84,34 +87,23 @@ class RbfShapeConfig(Decoded):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
 
-    @property
-    def method(self) -> str:
-        """The name used on the command line and in run folders."""
-        return "rbf-shape"
-
-    @property
-    def kernels(self) -> tuple[str, ...]:
-        """The operators that training needs, which are compiled while the mesh is read."""
-        return ("grid", "rbf", "mlp")
-
 
 @dataclass(frozen=True)
 class RbfConfig(Decoded):
     """A radiance field: density and harmonics of colour from Gaussian units over a grid (Bouzidi et al. 2025)."""
 
+    method: ClassVar[str] = "rbf"
+    subject: ClassVar[SubjectKind] = "scene"
+    kernels: ClassVar[tuple[str, ...]] = ("grid", "rbf", "mlp", "traverse", "composite", "harmonics", "ssim")
+    default_steps: ClassVar[Mapping[str, int]] = {"cpu": 5_000, "cuda": 20_000}
+
     encoder: Literal["dictionary", "dense", "hash"] = "hash"
     """Coefficient grid times repeated basis grids (compact), dense levels, or hashed levels (fast)."""
     parameters: int = 6_000_000
     """Budget: trained numbers never exceed it."""
+    batch: int = 1 << 17
+    """Samples a step, about: so many rays are taken that they have as many."""
     sh_degree: int = 2
     """Degree of the spherical harmonics of the colours, 0 to 3."""
-
-    @property
-    def method(self) -> str:
-        """The name used on the command line and in run folders."""
-        return "rbf"
-
-    @property
-    def kernels(self) -> tuple[str, ...]:
-        """The operators that training needs, which are compiled while the scene is read."""
-        return ("grid", "rbf", "mlp", "traverse", "composite", "harmonics", "ssim")
+    samples_across: int = 384
+    """Samples along a ray that crosses the longest side of the scene's box."""

@@ -50,14 +50,14 @@ class DecodedGrid(nn.Module):
         """See the class."""
         return self.decoder(self.encoder(x))
 
+    @torch.no_grad()
     def reseed(self, x: Tensor, step: int, steps: int, seed: int) -> int:
         """Wake the Gaussian units that sleep on samples `x` [P, dims], at the steps due for it; how many were woken."""
         due = step >= RESEED_FIRST and (step - RESEED_FIRST) % RESEED_EVERY == 0 and 2 * step <= steps
         if not due or not isinstance(self.decoder, GaussianLayer):
             return 0
-        with torch.no_grad():
-            features = self.encoder(x)
-        return self.decoder.reseed(features, torch.Generator().manual_seed(seed * 1_000_003 + step))
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+        return self.decoder.reseed(self.encoder(x), generator)
 
     def groups(self, steps: int) -> list[dict[str, Any]]:
         """Adam's groups: grids and decoder, both falling along a cosine to a hundredth over `steps`."""

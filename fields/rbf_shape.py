@@ -169,7 +169,7 @@ class RbfShape(nn.Module):
 
 
 def batches(
-    shape: Shape, config: RbfShapeConfig, seed: int, device: torch.device | str = "cpu"
+    shape: Shape, config: RbfShapeConfig, *, seed: int, device: torch.device | str = "cpu"
 ) -> Callable[[int], Pool]:
     """The batch of a step: `config.batch` entries of a pool of `config.pool` points, which is computed here, once."""
     pool = training_pool(shape.distance, config.pool, seed).to(device)

@@ -1,4 +1,4 @@
-"""What is written down while a run trains: its history, looks at held-out views, curves for TensorBoard.
+"""What is written down while a run trains: its history, looks at how good the model is, curves for TensorBoard.
 
 Nothing here changes the model or takes part in its randomness: when it is switched off the weights are the
 same.
@@ -12,41 +12,38 @@ from dataclasses import replace
 from pathlib import Path
 
 from fields.history import History
+from fields.looks import Look
 from fields.progress import Progress, resident_bytes
 from render.frame import Renderable
-from scenes.evaluate import held_out_psnr
-from scenes.scene import Scene
+from scenes.measure import Score
 
 RECORD_EVERY = 10
 """Steps between lines of the history."""
-HELD_OUT_VIEWS = 4
-HELD_OUT_SHARE = 0.05
-"""Looks at held-out views take at most this share of the time."""
-HELD_OUT_SECONDS = 2.0
+LOOK_SHARE = 0.05
+"""Looks take at most this share of the time."""
+LOOK_SECONDS = 2.0
 """Training time before the first look, and the least between two."""
 
 
 class Recorder:
     """Writes `metrics.jsonl` in `folder`, after the lines up to and including `step`.
 
-    Looks are at up to four validation views, spread over the split (test views where a split has no others);
-    no choice depends on them.
+    look: how good the model is, asked now and then; no choice depends on it.
     """
 
-    def __init__(self, folder: Path, scene: Scene, *, step: int, seconds: float, tensorboard: bool = False) -> None:
+    def __init__(
+        self, folder: Path, look: Look | None, *, step: int, seconds: float, tensorboard: bool = False
+    ) -> None:
         self.history = History(folder / "metrics.jsonl", step=step)
-        self.scene = scene
-        names = scene.split.val or scene.split.test
-        stride = max(1, -(-len(names) // HELD_OUT_VIEWS))
-        self.held_out = names[stride // 2 :: stride]
+        self.look = look
         # Lines that an earlier attempt wrote beyond this step are hidden.
         curves = str(folder / "tensorboard")
         self.curves = summary_writer()(curves, purge_step=step + 1) if tensorboard else None
         self.looked_at, self.look_cost = seconds, 0.0
-        self.val_psnr: float | None = None
+        self.score: Score | None = None
 
     def __call__(self, model: Renderable, progress: Progress) -> Progress:
-        """Note a step; returns its report with the newest held-out PSNR."""
+        """Note a step; returns its report with the newest score."""
         last = progress.step == progress.steps
         if self._due(progress.seconds) or last:
             self._look(model, progress)
@@ -54,7 +51,7 @@ class Recorder:
             scalars = {"loss": progress.loss, "memory_mb": resident_bytes() / 2**20}
             scalars |= {f"loss/{name}": value for name, value in progress.losses.items()}
             self._write(progress, scalars | {f"count/{name}": number for name, number in progress.counts.items()})
-        return replace(progress, val_psnr=self.val_psnr)
+        return replace(progress, score=self.score)
 
     def flush(self) -> None:
         """Put the history on the disk now; OSError while there is no room for it."""
@@ -66,17 +63,17 @@ class Recorder:
             self.curves.close()
 
     def _due(self, seconds: float) -> bool:
-        wait = max(HELD_OUT_SECONDS, self.look_cost * (1 / HELD_OUT_SHARE - 1))
-        return bool(self.held_out) and seconds - self.looked_at >= wait
+        wait = max(LOOK_SECONDS, self.look_cost * (1 / LOOK_SHARE - 1))
+        return self.look is not None and seconds - self.looked_at >= wait
 
     def _look(self, model: Renderable, progress: Progress) -> None:
-        if not self.held_out:
+        if self.look is None:
             return
         started = time.perf_counter()
-        self.val_psnr = held_out_psnr(model, self.scene, self.held_out)
+        self.score = Score(self.look.measure, self.look.score(model))
         self.look_cost = time.perf_counter() - started
         self.looked_at = progress.seconds
-        self._write(progress, {"val_psnr": self.val_psnr})
+        self._write(progress, {self.score.measure.key: self.score.value})
 
     def _write(self, progress: Progress, scalars: Mapping[str, float]) -> None:
         self.history.append({"step": progress.step, "seconds": round(progress.seconds, 4), **scalars})

@@ -1,7 +1,7 @@
 """Run folders: what a training run keeps, so that it can be resumed, scored, rendered and explained later.
 
     config.json    method and its options, scene, steps, seed, device, threads, source commit, versions
-    split.json     names of the training, validation and test views
+    split.json     names of the training, validation and test views (of a scene)
     metrics.jsonl  history (fields/history.py)         checkpoint/  newest state (fields/checkpoint.py)
     eval/          scores, pictures, report            export/      models in exchange formats
 
@@ -28,25 +28,10 @@ import safetensors
 import torch
 
 from fields import FieldConfig, config_from_json
+from fields.subject import Source, Subject, open_source
 from kernels.provenance import machine_name, source_commit
-from scenes.load import MaskMeaning, open_scene
 from scenes.scene import Scene
-from scenes.splits import read_split, write_split
-
-DEMO = "demo"
-
-
-@dataclass(frozen=True)
-class SceneSource:
-    """Where a scene comes from: a folder (absolute path), or the bundled scene with its parameters.
-
-    max_size, masks: see `scenes.load.open_scene`.
-    """
-
-    place: str
-    max_size: int | None = None
-    masks: MaskMeaning = "auto"
-    demo: Mapping[str, Any] | None = None
+from scenes.splits import write_split
 
 
 @dataclass(frozen=True)
@@ -55,7 +40,7 @@ class Run:
 
     folder: Path
     config: FieldConfig
-    source: SceneSource
+    source: Source
     world_from_input: list[list[float]]
     steps: int
     seed: int
@@ -70,17 +55,6 @@ class Run:
         return self.folder / "checkpoint"
 
 
-def open_source(source: SceneSource, split: Path | None = None) -> Scene:
-    """The scene of a source; `split`, a file of view names, replaces its own split."""
-    if source.demo is not None:
-        from scenes.synthetic import DemoConfig, demo_scene
-
-        scene = demo_scene(DemoConfig(**source.demo))
-    else:
-        scene = open_scene(Path(source.place), max_size=source.max_size, masks=source.masks)
-    return scene if split is None else dataclasses.replace(scene, split=read_split(split, scene))
-
-
 def default_folder(scene: str, method: str) -> Path:
     """runs/SCENE-METHOD-TIME below the current folder."""
     return Path("runs") / f"{scene}-{method}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -90,8 +64,8 @@ def create_run(
     folder: Path,
     *,
     config: FieldConfig,
-    source: SceneSource,
-    scene: Scene,
+    source: Source,
+    subject: Subject,
     steps: int,
     seed: int,
     device: Literal["cpu", "cuda"],
@@ -109,14 +83,14 @@ def create_run(
         folder=folder,
         config=config,
         source=source,
-        world_from_input=scene.world_from_input.tolist(),
+        world_from_input=subject.world_from_input.tolist(),
         steps=steps,
         seed=seed,
         device=device,
         threads=torch.get_num_threads(),
         checkpoint_seconds=checkpoint_seconds,
         facts={
-            "scene_name": scene.name,
+            "scene_name": subject.name,
             "split_origin": split_origin,
             "commit": source_commit(),
             "machine": machine_name(),
@@ -134,7 +108,8 @@ def create_run(
     try:
         for name in ("checkpoint", "eval", "export"):
             (temporary / name).mkdir()
-        write_split(temporary / "split.json", scene.split)
+        if isinstance(subject, Scene):
+            write_split(temporary / "split.json", subject.split)
         (temporary / "config.json").write_text(json.dumps(_document(run), indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rmdir()
@@ -167,7 +142,7 @@ def open_run(folder: Path) -> Run:
         return Run(
             folder=folder,
             config=config_from_json(document["method"], document["config"]),
-            source=SceneSource(**document["scene"]),
+            source=Source(**document["scene"]),
             world_from_input=document["world_from_input"],
             steps=document["steps"],
             seed=document["seed"],
@@ -196,22 +171,22 @@ def check_document(document: Mapping[str, Any]) -> None:
         raise ValueError(f"facts: lacks {', '.join(sorted(lacking))}; restore the file as it was written")
 
 
-def scene_of(run: Run) -> Scene:
-    """The scene a run was trained on, under its own split; ValueError when the data have changed since."""
+def subject_of(run: Run) -> Subject:
+    """What a run was trained on, a scene under its own split; ValueError when the data have changed since."""
     try:
-        scene = open_source(run.source, run.folder / "split.json")
+        subject = open_source(run.source, run.folder / "split.json")
     except FileNotFoundError as error:
         if Path(run.source.place).exists() or run.source.demo is not None:
             raise
         raise FileNotFoundError(
-            f"{error}; put the scene back, or write its new place into {run.folder / 'config.json'}"
+            f"{error}; put it back, or write its new place into {run.folder / 'config.json'}"
         ) from None
-    if not torch.allclose(scene.world_from_input, torch.tensor(run.world_from_input), rtol=1e-5, atol=1e-6):
+    if not torch.allclose(subject.world_from_input, torch.tensor(run.world_from_input), rtol=1e-5, atol=1e-6):
         raise ValueError(
-            f"{run.source.place}: its cameras are not those that {run.folder} was trained with "
-            "(world_from_input differs); restore the files, or train anew"
+            f"{run.source.place}: not what {run.folder} was trained with (its world_from_input differs: other cameras, "
+            "another size); restore the files, or train anew"
         )
-    return scene
+    return subject
 
 
 @contextlib.contextmanager
@@ -238,7 +213,6 @@ def _document(run: Run) -> dict[str, Any]:
         "device": run.device,
         "threads": run.threads,
         "checkpoint_seconds": run.checkpoint_seconds,
-        "split": "split.json",
         "facts": run.facts,
     }
 

@@ -1,68 +1,112 @@
-"""Scoring a run: its newest checkpoint on its own split, with everything that a figure must name."""
+"""Scoring a run: its newest checkpoint against what it was trained for, with everything that a figure must name."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from rich.console import Console
+from rich.table import Table
 
 from fields.checkpoint import Checkpoint
 from fields.history import read_history
-from fields.run import Run, open_run, scene_of
+from fields.looks import measure_of
+from fields.run import Run, open_run, subject_of
 from fields.session import load_model
 from kernels.provenance import machine_name, source_commit
 from render.metrics import LpipsBackbone
 from scenes.evaluate import Scores, ViewScore, evaluate, write_scores
-from scenes.report import write_report
+from scenes.picture.evaluate import evaluate_picture
+from scenes.picture.picture import Picture
+from scenes.report import scores_table, write_report
+from scenes.scene import Scene
+from scenes.shape.evaluate import score_shape, shape_table, write_shape_scores
+from scenes.shape.report import write_shape_report
+from scenes.shape.shape import Shape
+
+Views: TypeAlias = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What `score_run` found: a table for the terminal, the report's path, and a remark, empty when there is none."""
+
+    table: Table
+    report: Path
+    remark: str = ""
 
 
 def score_run(
     folder: Path,
     *,
-    views: Literal["train", "val", "test"] = "test",
+    views: Views = "test",
     lpips_backbone: LpipsBackbone = "alex",
     console: Console,
-) -> tuple[Scores, Path]:
-    """Render and score a split's views; writes eval/metrics.json, eval/views/*.png and eval/report.html.
+) -> Scored:
+    """Score the newest checkpoint of a run; writes eval/metrics.json, eval/views/*.png and eval/report.html.
 
-    Returns the scores and the report's path.
+    views, lpips_backbone: of scenes. Pictures are scored on all their pixels, shapes on points and surfaces.
     """
     run = open_run(folder)
-    scene = scene_of(run)
+    subject = subject_of(run)
     model, checkpoint = load_model(run)
-    names = getattr(scene.split, views)
-    results, pictures = folder / "eval", folder / "eval" / "views"
+    pictures = folder / "eval" / "views"
     for old in pictures.glob("*.png"):  # of an earlier evaluation, perhaps of more views
         old.unlink()
+    device = next(model.parameters()).device
+    facts, history = facts_of(run, checkpoint, model), read_history(folder / "metrics.jsonl")
+    report, metrics = folder / "eval" / "report.html", folder / "eval" / "metrics.json"
+    match subject:
+        case Scene():
+            facts |= {
+                "views_scored": views,
+                "split": run.facts["split_origin"],
+                "split_file": str(folder / "split.json"),
+            }
+            scores = _score_views(model, subject, views, lpips_backbone, pictures, console)
+        case Picture():
+            facts |= {"views_scored": "all pixels", "split": "all pixels, which are what it is trained on"}
+            with console.status("scoring"):
+                scores = evaluate_picture(model, subject, device=device, pictures=pictures)
+        case Shape():
+            facts |= {"split": "points and views of the mesh itself, by a fixed seed"}
+            with console.status("scoring"):
+                found = score_shape(model, subject, device=device, pictures=pictures)
+            write_shape_scores(metrics, found, facts)
+            write_shape_report(report, found, facts, history, pictures)
+            return Scored(shape_table(found), report)
+    write_scores(metrics, scores, facts)
+    write_report(report, scores, facts, history, pictures, measure_of(subject))
+    return Scored(scores_table(scores), report, f"no LPIPS: {scores.lpips_reason}" if scores.lpips_reason else "")
+
+
+def _score_views(
+    model: Any, scene: Scene, views: Views, backbone: LpipsBackbone, pictures: Path, console: Console
+) -> Scores:
+    count, done = len(getattr(scene.split, views)), 0
     with console.status("scoring") as status:
-        done = 0
 
         def report(score: ViewScore) -> None:
             nonlocal done
             done += 1
-            status.update(f"{done}/{len(names)} views, {score.name}: {score.psnr:.2f} dB")
+            status.update(f"{done}/{count} views, {score.name}: {score.psnr:.2f} dB")
 
-        scores = evaluate(model, scene, views, lpips_backbone=lpips_backbone, pictures=pictures, report=report)
-    facts = facts_of(run, checkpoint, views)
-    write_scores(results / "metrics.json", scores, facts)
-    write_report(results / "report.html", scores, facts, read_history(folder / "metrics.jsonl"), pictures)
-    return scores, results / "report.html"
+        return evaluate(model, scene, views, lpips_backbone=backbone, pictures=pictures, report=report)
 
 
-def facts_of(run: Run, checkpoint: Checkpoint, views: str) -> dict[str, Any]:
-    """What a published figure names: method, scene, split, step, seed, commits, machine, time."""
+def facts_of(run: Run, checkpoint: Checkpoint, model: Any) -> dict[str, Any]:
+    """What a published figure names: method, subject, step, seed, size, commits, machine, time."""
     return {
         "method": run.config.method,
         "scene": run.facts["scene_name"],
         "scene_path": run.source.place,
-        "views_scored": views,
-        "split": run.facts["split_origin"],
-        "split_file": str(run.folder / "split.json"),
         "steps": run.steps,
         "step": checkpoint.step,
         "seed": run.seed,
+        "params": sum(parameter.numel() for parameter in model.parameters()),
+        "bytes": sum(tensor.nbytes for tensor in checkpoint.weights.values()),
         "commit": run.facts["commit"],
         "evaluation_commit": source_commit(),
         "device": run.device,

@@ -12,25 +12,14 @@ import torch
 
 import fields
 from fields.checkpoint import Checkpoint, latest, read_checkpoint
-from fields.config import SplatsConfig
+from fields.config import SplatsConfig, SubjectKind
 from fields.optimise import TrainState, begin, restore
 from fields.options import TrainOptions
 from fields.recorder import summary_writer
-from fields.run import (
-    DEMO,
-    Run,
-    SceneSource,
-    create_run,
-    default_folder,
-    open_run,
-    open_source,
-    refuse_used,
-    scene_of,
-    seed_everything,
-)
+from fields.run import Run, create_run, default_folder, open_run, refuse_used, seed_everything, subject_of
+from fields.subject import DEMO, Source, Subject, open_source
 from kernels.native import build_ahead
 from scenes.load import MaskMeaning
-from scenes.scene import Scene
 from scenes.splat_ply import read_splat_ply
 
 if TYPE_CHECKING:
@@ -39,16 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """A run opened for training: its folder, its scene, the model and how far it is."""
+    """A run opened for training: its folder, its subject, the model and how far it is."""
 
     run: Run
-    scene: Scene
+    subject: Subject
     model: Any
     state: TrainState
 
 
 def start(options: TrainOptions[Any]) -> Session:
-    """Open the scene, make the run folder and an untrained model."""
+    """Open the subject, make the run folder and an untrained model."""
     config, device = options.config, options.device
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError(
@@ -59,23 +48,23 @@ def start(options: TrainOptions[Any]) -> Session:
     if options.out is not None:
         refuse_used(options.out)  # before a minute is spent on reading photos
     seed_everything(options.seed, device)
-    source = scene_source(options.scene, options.max_size, options.masks)
+    source = source_of(options.scene, config.subject, options.max_size, options.masks)
     build_ahead(config.kernels)
-    scene = open_source(source, options.split)
-    steps = options.steps if options.steps is not None else {"cpu": 3_000, "cuda": 30_000}[device]
-    model = fields.build(config, scene, seed=options.seed, steps=steps).to(device)
+    subject = open_source(source, options.split)
+    steps = options.steps if options.steps is not None else config.default_steps[device]
+    model = fields.build(config, subject, seed=options.seed, steps=steps).to(device)
     run = create_run(
-        options.out or default_folder(scene.name, config.method),
+        options.out or default_folder(subject.name, config.method),
         config=config,
         source=source,
-        scene=scene,
+        subject=subject,
         steps=steps,
         seed=options.seed,
         device=device,
         checkpoint_seconds=options.checkpoint_seconds,
         split_origin="the scene's own" if options.split is None else str(options.split),
     )
-    return Session(run, scene, model, begin(model))
+    return Session(run, subject, model, begin(model))
 
 
 def resume(folder: Path) -> Session:
@@ -87,12 +76,12 @@ def resume(folder: Path) -> Session:
         )
     seed_everything(run.seed, run.device)
     torch.set_num_threads(run.threads)  # sums over threads are part of bit equality
-    scene = scene_of(run)
+    subject = subject_of(run)
     if latest(run.checkpoints) is None:
-        model = fields.build(run.config, scene, seed=run.seed, steps=run.steps).to(run.device)
-        return Session(run, scene, model, begin(model))
+        model = fields.build(run.config, subject, seed=run.seed, steps=run.steps).to(run.device)
+        return Session(run, subject, model, begin(model))
     model, checkpoint = load_model(run)
-    return Session(run, scene, model, restore(model, checkpoint))
+    return Session(run, subject, model, restore(model, checkpoint))
 
 
 def load_model(run: Run) -> tuple[Any, Checkpoint]:
@@ -122,7 +111,7 @@ def load_file(path: Path) -> Splats:
     """
     from fields.splats import ROWS, Splats
 
-    path = existing_scene(path)
+    path = existing_place(path)
     if path.suffix.lower() != ".ply":
         raise ValueError(f"{path}: expected a run folder, or a 3DGS PLY (a name that ends in .ply)")
     cloud, antialiased = read_splat_ply(path)
@@ -130,27 +119,35 @@ def load_file(path: Path) -> Splats:
     return Splats(config, {name: getattr(cloud, name) for name in ROWS})
 
 
-def scene_source(place: str, max_size: int | None, masks: MaskMeaning) -> SceneSource:
-    """What SCENE on the command line means; FileNotFoundError names the nearest folders."""
+def source_of(place: str, kind: SubjectKind, max_size: int | None, masks: MaskMeaning) -> Source:
+    """What SCENE on the command line means; an error names the nearest folders, or what was wanted instead."""
+    if kind != "scene":
+        if place == DEMO:
+            raise ValueError(f"{DEMO}: a scene of photographs; give the file of a {kind}")
+        path = existing_place(Path(place), kind)
+        if path.is_dir():
+            raise ValueError(f"{place}: a folder; expected the file of a {kind}")
+        return Source(str(path), kind=kind)
     if place == DEMO:
         from scenes.synthetic import DemoConfig
 
         default = DemoConfig()
         width = max_size or default.width
         demo = replace(default, width=width, height=round(width * default.height / default.width))
-        return SceneSource(DEMO, demo=asdict(demo))
-    return SceneSource(str(existing_scene(Path(place))), max_size, masks)
+        return Source(DEMO, demo=asdict(demo))
+    return Source(str(existing_place(Path(place))), max_size, masks)
 
 
-def existing_scene(place: Path) -> Path:
-    """The absolute path of a scene's folder (or file); FileNotFoundError names the nearest ones beside it."""
+def existing_place(place: Path, kind: SubjectKind = "scene") -> Path:
+    """The absolute path of a scene's folder (or of a file); FileNotFoundError names the nearest ones beside it."""
     if place.exists():
         return place.resolve()
     parent = place.parent if place.parent.is_dir() else Path(".")
-    neighbours = sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    near = difflib.get_close_matches(place.name, [*neighbours, DEMO], n=3, cutoff=0.5)
-    shown = [name if name == DEMO else str(parent / name) for name in near]
-    hint = f"did you mean {' or '.join(shown)}?" if near else f"there are {', '.join(neighbours[:8]) or 'no folders'}"
-    raise FileNotFoundError(
-        f"scene {place}: no such folder in {parent.resolve()}; {hint} (`{DEMO}` is the bundled scene)"
-    )
+    entries = [e for e in parent.iterdir() if e.is_dir() == (kind == "scene") and not e.name.startswith(".")]
+    neighbours, bundled = sorted(entry.name for entry in entries), [DEMO] if kind == "scene" else []
+    near = difflib.get_close_matches(place.name, [*neighbours, *bundled], n=3, cutoff=0.5)
+    shown = [name if name in bundled else str(parent / name) for name in near]
+    what = "folder" if kind == "scene" else "file"
+    hint = f"did you mean {' or '.join(shown)}?" if near else f"there are {', '.join(neighbours[:8]) or f'no {what}s'}"
+    note = f" (`{DEMO}` is the bundled scene)" if bundled else ""
+    raise FileNotFoundError(f"{kind} {place}: no such {what} in {parent.resolve()}; {hint}{note}")

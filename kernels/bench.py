@@ -213,6 +213,8 @@ def main(options: Options) -> None:
     """Check, measure the limits, then time every operator and the peers."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("--device cuda: torch finds no CUDA device here; use --device cpu")
+    if "gsplat" in options.peer and options.device == "cpu":
+        raise SystemExit("--peer gsplat runs on CUDA alone, on pictures that would take a CPU hours; use --device cuda")
     if "gsplat" in options.peer and options.garden is None:
         raise SystemExit("--peer gsplat needs --garden: the file assets/test_garden.npz of gsplat's repository")
     for name in options.op:

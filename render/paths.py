@@ -69,6 +69,21 @@ def orbit(cameras: Sequence[Camera], frames: int, width: int, height: int) -> li
     return path
 
 
+def around(low: Tensor, high: Tensor, up: Tensor, width: int, height: int) -> list[Camera]:
+    """Eight cameras about a box [3], [3], a little above its middle (`up` [3] unit), far enough to see it whole."""
+    middle, radius = (low + high).double() / 2, float((high - low).double().norm()) / 2
+    fov = math.radians(40)
+    distance, focal = radius / math.sin(fov / 2), 0.5 * min(width, height) / math.tan(fov / 2)
+    east = perpendicular(up.double(), torch.tensor([0.3, 0.4, 0.5], dtype=torch.float64))
+    north, cameras = torch.linalg.cross(up.double(), east), []
+    for turn in range(8):
+        angle = turn * math.pi / 4
+        side = torch.nn.functional.normalize(math.cos(angle) * east + math.sin(angle) * north + 0.35 * up, dim=0)
+        pose = look_at(middle + distance * side, middle, up)
+        cameras.append(Camera(pose, focal, focal, width / 2, height / 2, width, height))
+    return cameras
+
+
 def up_direction(poses: Tensor) -> Tensor:
     """[3] unit vector that the cameras [N, 4, 4] hold upwards.
 

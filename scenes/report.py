@@ -21,6 +21,7 @@ from rich.text import Text
 
 from scenes.curves import curve_svg
 from scenes.evaluate import METRICS, Scores, by_error
+from scenes.measure import HELD_OUT_PSNR, Measure
 from scenes.whole_file import write_whole
 
 LABELS = {
@@ -82,9 +83,14 @@ def number(metric: str, value: float | None) -> str:
 
 
 def write_report(
-    path: Path, scores: Scores, facts: Mapping[str, Any], history: Sequence[Mapping[str, Any]], pictures: Path
+    path: Path,
+    scores: Scores,
+    facts: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    pictures: Path,
+    measure: Measure = HELD_OUT_PSNR,
 ) -> None:
-    """Write the page. history: records of metrics.jsonl; pictures: the folder that `evaluate` filled."""
+    """Write the page. history: records of metrics.jsonl, with scores of `measure`; pictures: what `evaluate` filled."""
     title = f"{facts['method']} on {facts['scene']}"
     page = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -101,7 +107,7 @@ def write_report(
         f" No LPIPS: {escape(scores.lpips_reason)}." if scores.lpips_reason else "",
         '</p><h2>Training</h2><div class="curves">',
         curve_svg("loss", [(r["step"], r["loss"]) for r in history if "loss" in r], logarithmic=True),
-        curve_svg("held-out PSNR", [(r["step"], r["val_psnr"]) for r in history if "val_psnr" in r], unit=" dB"),
+        curve_svg(measure.label, [(r["step"], r[measure.key]) for r in history if measure.key in r], unit=measure.unit),
         "</div><h2>Views, worst first</h2>",
         *(view_section(scores, index, pictures) for index in by_error(scores)),
         "</body></html>\n",
@@ -127,7 +133,7 @@ def facts_line(facts: Mapping[str, Any]) -> str:
 
 
 def view_section(scores: Scores, index: int, pictures: Path) -> str:
-    """One view's heading and its three pictures."""
+    """One view's heading and its three pictures; of one too large to be shown, the heading."""
     view = scores.views[index]
     values = [
         f"{LABELS[metric]} {number(metric, value)}"
@@ -139,6 +145,7 @@ def view_section(scores: Scores, index: int, pictures: Path) -> str:
         f"<figcaption>{caption}</figcaption></figure>"
         for kind, caption in (("render", "render"), ("truth", "truth"), ("error", "error (white: 0.25 or more)"))
         for file in (f"{index:03d}-{kind}.png",)
+        if (pictures / file).exists()
     )
     heading = f"{escape(view.name)}<small>{escape(' · '.join(values))}</small>"
     return f'<section><h3>{heading}</h3><div class="row">{figures}</div></section>'

@@ -1,5 +1,6 @@
 """The command line: quick to answer, forgiving about order, precise about what is wrong."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import cli
 from fields.commands import parse
 from fields.config import SplatsConfig
 from fields.options import TrainOptions, first_named, parse_train, run_command
+from fields.rendering import picture_size
 from tests.tiny_trainable import new_run, session, targets
 from train import main as train_main
 from train import train_run
@@ -41,8 +43,8 @@ def test_help_names_every_flag_with_its_default(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train", "splats", "--help"])
     text = capsys.readouterr().out
-    for name, field in SplatsConfig.__dataclass_fields__.items():
-        assert f"--{name.replace('_', '-')}" in text, field
+    for field in dataclasses.fields(SplatsConfig):
+        assert f"--{field.name.replace('_', '-')}" in text, field
     for word in (
         "METHOD",
         "SCENE",
@@ -254,6 +256,6 @@ def test_a_damaged_config(capsys, tmp_path, change, message):
 
 @pytest.mark.parametrize("text", ["800", "axb", "0x5", "800x600x3", "-1x5"])
 def test_picture_size(text):
-    assert cli.picture_size("800x600") == (800, 600)
+    assert picture_size("800x600") == (800, 600)
     with pytest.raises(ValueError, match="expected WIDTHxHEIGHT"):
-        cli.picture_size(text)
+        picture_size(text)

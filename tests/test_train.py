@@ -271,8 +271,8 @@ def test_moments_of_another_model_are_refused():
 
 
 def test_looking_at_held_out_views_changes_nothing(tmp_path, uninterrupted, monkeypatch):
-    monkeypatch.setattr("fields.recorder.HELD_OUT_SECONDS", 0.0)
-    monkeypatch.setattr("fields.recorder.HELD_OUT_SHARE", 1.0)
+    monkeypatch.setattr("fields.recorder.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("fields.recorder.LOOK_SHARE", 1.0)
     run = new_run(tmp_path / "run", steps=STEPS)
     assert finish(run) == uninterrupted
     looks = [r for r in read_history(run.folder / "metrics.jsonl") if "val_psnr" in r]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fields.config import SplatsConfig
 from fields.edits import RowEdit
-from fields.run import Run, SceneSource, create_run
+from fields.run import Run, Source, create_run
 from fields.session import Session
 from render.camera import Camera, look_at
 from render.frame import Channel, Frame
@@ -116,8 +116,8 @@ def new_run(folder: Path, *, steps: int = 20, checkpoint_seconds: float = 1e9) -
     return create_run(
         folder,
         config=SplatsConfig(),
-        source=SceneSource("memory"),
-        scene=tiny_scene(),
+        source=Source("memory"),
+        subject=tiny_scene(),
         steps=steps,
         seed=0,
         device="cpu",

@@ -56,6 +56,15 @@ def home_of_box(low: Tensor, high: Tensor, up: Vector) -> Home:
     return Home(vector(middle + direction * radius / math.sin(fov / 2)), vector(middle), up, fov, 2 * radius)
 
 
+def home_of_plane(low: Tensor, high: Tensor) -> Home:
+    """Straight before a picture that fills the rectangle [3], [3] of the plane z = 0, y down, far enough to see it."""
+    width, height, _ = (high - low).tolist()
+    fov = math.radians(50)
+    distance = 0.55 * max(width, height) / math.tan(fov / 2)
+    x, y, _ = ((low + high) / 2).tolist()
+    return Home((x, y, -distance), (x, y, 0.0), (0.0, -1.0, 0.0), fov, max(width, height))
+
+
 def vector(values: Tensor) -> Vector:
     """A tensor [3] as three floats."""
     x, y, z = values.tolist()

@@ -94,7 +94,7 @@ def run_panel(worker: Worker) -> Panel:
 
 
 def run_text(status: Status) -> str:
-    """Step, pace, loss, held-out PSNR, counts; what is going on in one word first."""
+    """Step, pace, loss, score, counts; what is going on in one word first."""
     report = status.report
     if report is None:
         return ""
@@ -110,8 +110,8 @@ def run_text(status: Status) -> str:
         lines[0] += f", {status.rate:.1f} it/s"
     if report.losses:
         lines.append(f"loss {report.loss:.4f}" + "".join(f", {name} {v:.4f}" for name, v in report.losses.items()))
-    if report.val_psnr is not None:
-        lines.append(f"held-out {report.val_psnr:.2f} dB")
+    if report.score is not None:
+        lines.append(str(report.score))
     lines.append(", ".join(f"{number:,} {name}" for name, number in report.counts.items()))
     if doing == "training":
         lines.append(f"pictures take {status.viewing:.0%} of the time; {status.clients} looking")
@@ -174,9 +174,11 @@ def comparison_panel() -> Panel:
 
 
 def curves_panel(curves: Curves) -> Panel:
-    """Loss and held-out PSNR over steps."""
+    """Loss and score over steps."""
+    measure = curves.measure
+    title = measure.label + (f" ({measure.unit.strip()})" if measure.unit else "")
     return Panel(
         "Curves",
-        (Plot("loss", lambda: curves.loss, logarithmic=True), Plot("held-out PSNR (dB)", lambda: curves.psnr)),
+        (Plot("loss", lambda: curves.loss, logarithmic=True), Plot(title, lambda: curves.score)),
         shared=True,
     )

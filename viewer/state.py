@@ -12,6 +12,7 @@ import torch
 
 from render.camera import Camera, pose_from_quaternion
 from render.frame import Settings
+from scenes.measure import Score
 
 MOST_PIXELS, MOST_SIDE = 4_000_000, 8_192
 """Of the largest picture that is rendered for a client; a larger canvas shows it enlarged."""
@@ -52,8 +53,8 @@ class Report(Protocol):
         ...
 
     @property
-    def val_psnr(self) -> float | None:
-        """Newest held-out PSNR in dB."""
+    def score(self) -> Score | None:
+        """Newest look at how good the model is."""
         ...
 
 

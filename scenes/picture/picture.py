@@ -27,6 +27,10 @@ class PixelBatch:
     xy: Tensor
     rgb: Tensor
 
+    def to(self, device: torch.device | str) -> PixelBatch:
+        """The batch on `device`."""
+        return PixelBatch(self.xy.to(device), self.rgb.to(device))
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -35,7 +39,7 @@ class Picture:
     values: [H, W, C] with C = 3, or 1 for grey (read as three equal channels): uint8, uint16, float16 or float32 as the
     file had them; mapped from disk where they are many.
     space: what the numbers mean: display values of sRGB, or linear light (which may exceed 1).
-    name: the file's, for messages.
+    name: the file's, without its suffix.
     """
 
     values: NDArray[Any]
@@ -56,6 +60,14 @@ class Picture:
     def quantised(self) -> bool:
         """Whether the values are integers, so that none lies outside of [0, 1]."""
         return self.values.dtype.kind == "u"
+
+    @property
+    def world_from_input(self) -> Tensor:
+        """[4, 4] float32: pixels to the world in which the picture hangs, its middle at 0, its longer side 1 long."""
+        longest = max(self.width, self.height)
+        matrix = torch.diag(torch.tensor([1 / longest, 1 / longest, 1.0, 1.0]))
+        matrix[0, 3], matrix[1, 3] = -self.width / (2 * longest), -self.height / (2 * longest)
+        return matrix
 
     def batch(self, seed: int, step: int, count: int) -> PixelBatch:
         """`count` random pixels, with repetition, in the order of the file: a function of (seed, step).

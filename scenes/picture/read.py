@@ -59,8 +59,8 @@ def open_picture(
         return np.empty(shape, kind) if size < mapped_bytes else mapped(path, shape, kind, size, scratch)
 
     if path.suffix.lower() == ".exr":
-        return Picture(read_exr(path, background, store), "linear", path.name)
-    return Picture(read_pillow(path, background, store), "srgb", path.name)
+        return Picture(read_exr(path, background, store), "linear", path.stem)
+    return Picture(read_pillow(path, background, store), "srgb", path.stem)
 
 
 def mapped(path: Path, shape: tuple[int, int, int], kind: np.dtype, size: int, scratch: Path | None) -> Values:

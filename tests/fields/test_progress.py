@@ -5,11 +5,14 @@ import io
 from rich.console import Console
 
 from fields.progress import Progress, show
+from scenes.measure import HELD_OUT_PSNR, Score
 
 
 def steps(count):
     for step in range(1, count + 1):
-        yield Progress(step, count, {"l1": 0.25, "ssim": 0.5}, 0.1 * step, {"Gaussians": 12345}, 31.234)
+        yield Progress(
+            step, count, {"l1": 0.25, "ssim": 0.5}, 0.1 * step, {"Gaussians": 12345}, Score(HELD_OUT_PSNR, 31.234)
+        )
 
 
 def test_plain_lines_where_there_is_no_terminal():
@@ -24,7 +27,7 @@ def test_plain_lines_where_there_is_no_terminal():
         "10.0 it/s",
         "0:00 left",
         "loss 0.7500",
-        "held-out 31.23 dB",
+        "held-out PSNR 31.23 dB",
         "12,345 Gaussians",
         " MB",
     ):
@@ -42,14 +45,22 @@ def test_a_bar_on_a_terminal():
     out = io.StringIO()
     console = Console(file=out, width=160, force_terminal=True, legacy_windows=False)
     show(steps(50), "splats fox", stop=lambda: False, console=console)
-    assert "50/50" in out.getvalue() and "held-out 31.23 dB" in out.getvalue() and "\x1b" in out.getvalue()
+    assert "50/50" in out.getvalue() and "held-out PSNR 31.23 dB" in out.getvalue() and "\x1b" in out.getvalue()
 
 
 def test_eighty_columns_hold_all_of_it():
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=True, legacy_windows=False, no_color=True)
     show(steps(50), "splats lego[red]", stop=lambda: False, console=console)
-    for word in ("splats lego[red]", "50/50", "10.0 it/s", "0:00 left", "held-out 31.23 dB", "12,345 Gaussians", " MB"):
+    for word in (
+        "splats lego[red]",
+        "50/50",
+        "10.0 it/s",
+        "0:00 left",
+        "held-out PSNR 31.23 dB",
+        "12,345 Gaussians",
+        " MB",
+    ):
         assert word in out.getvalue()
 
 

@@ -8,8 +8,8 @@ import torch
 
 from fields import config_from_json
 from fields.config import SplatsConfig
-from fields.run import SceneSource, create_run, default_folder, open_run, scene_of
-from fields.session import existing_scene, load_model
+from fields.run import Source, create_run, default_folder, open_run, subject_of
+from fields.session import existing_place, load_model
 from scenes.splits import read_split
 from tests.tiny_trainable import new_run, targets, tiny_scene
 from tests.tiny_trainable import session as tiny_session
@@ -103,47 +103,47 @@ def test_a_checkpoint_of_another_method_is_refused_and_kept(tmp_path):
 def test_changed_data_are_noticed(tmp_path, monkeypatch):
     run = new_run(tmp_path / "run")
     scene = tiny_scene()
-    monkeypatch.setattr("fields.run.open_scene", lambda *_, **__: scene)
-    assert scene_of(run).split == scene.split
+    monkeypatch.setattr("fields.subject.open_scene", lambda *_, **__: scene)
+    assert subject_of(run).split == scene.split
     moved = replace(scene, world_from_input=2.0 * scene.world_from_input)
-    monkeypatch.setattr("fields.run.open_scene", lambda *_, **__: moved)
+    monkeypatch.setattr("fields.subject.open_scene", lambda *_, **__: moved)
     with pytest.raises(ValueError, match="cameras are not those"):
-        scene_of(run)
+        subject_of(run)
 
 
 def test_a_split_file_is_used_and_kept(tmp_path, monkeypatch):
     from fields.run import open_source
 
     scene = tiny_scene()
-    monkeypatch.setattr("fields.run.open_scene", lambda *_, **__: scene)
+    monkeypatch.setattr("fields.subject.open_scene", lambda *_, **__: scene)
     file = tmp_path / "split.json"
     file.write_text('{"train": ["v1", "v2"], "val": ["v0"], "test": ["v0", "v5"]}')
-    chosen = open_source(SceneSource("memory"), file)
+    chosen = open_source(Source("memory"), file)
     assert chosen.split.train == ("v1", "v2")
     run = create_run(
         tmp_path / "run",
         config=SplatsConfig(),
-        source=SceneSource("memory"),
-        scene=chosen,
+        source=Source("memory"),
+        subject=chosen,
         steps=1,
         seed=0,
         device="cpu",
         split_origin=str(file),
     )
     file.unlink()
-    assert scene_of(run).split == chosen.split
+    assert subject_of(run).split == chosen.split
     file.write_text('{"train": ["v1", "nobody"], "test": ["v0"]}')
     with pytest.raises(ValueError, match="nobody"):
-        open_source(SceneSource("memory"), file)
+        open_source(Source("memory"), file)
 
 
 def test_nearest_scenes_are_named(tmp_path):
     (tmp_path / "garden").mkdir()
-    assert existing_scene(tmp_path / "garden") == tmp_path / "garden"
+    assert existing_place(tmp_path / "garden") == tmp_path / "garden"
     with pytest.raises(FileNotFoundError, match=r"did you mean .*garden\?"):
-        existing_scene(tmp_path / "gardn")
+        existing_place(tmp_path / "gardn")
     with pytest.raises(FileNotFoundError, match="did you mean demo"):
-        existing_scene(tmp_path / "dmo")
+        existing_place(tmp_path / "dmo")
 
 
 def test_default_folders_say_what_is_in_them():

@@ -10,6 +10,7 @@ import torch
 
 from render.camera import camera_rays
 from render.frame import Channel, Control, Frame
+from scenes.measure import Score
 from viewer.state import Viewpoint
 
 FRONT = Viewpoint((0.0, 0.0, -2.0), (1.0, 0.0, 0.0, 0.0), 1.0, 64, 48)
@@ -56,7 +57,7 @@ class Step:
     losses: Mapping[str, float] = field(default_factory=lambda: {"l1": 0.5})
     seconds: float = 0.0
     counts: Mapping[str, int] = field(default_factory=dict)
-    val_psnr: float | None = None
+    score: Score | None = None
     loss: float = 0.5
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from render.camera import look_at, project_points
+from scenes.measure import HELD_OUT_PSNR, Score
 from scenes.synthetic import DemoConfig, demo_scene
 from tests.viewer.plane import FRONT, Plane, Step, counting
 from viewer.curves import MOST_POINTS, Curves
@@ -129,7 +130,9 @@ def test_panels_are_those_that_make_sense(scene):
 
 
 def test_the_run_is_told_in_words():
-    worker = Worker(Plane(), training=counting(), report=Step(1200, 3000, val_psnr=29.5, counts={"blobs": 4200}))
+    worker = Worker(
+        Plane(), training=counting(), report=Step(1200, 3000, score=Score(HELD_OUT_PSNR, 29.5), counts={"blobs": 4200})
+    )
     text = run_text(worker.status())
     assert "training, step 1,200 of 3,000" in text and "29.50 dB" in text and "4,200 blobs" in text
     worker.pause()
@@ -207,10 +210,10 @@ def test_home_of_a_box_sees_all_of_it_upright(up):
 
 def test_curves_stay_short_and_keep_their_ends():
     curves = Curves([{"step": 10, "loss": 2.0}, {"step": 20, "val_psnr": 11.0}, {"step": 30, "note": "x"}])
-    assert curves.loss == [(10, 2.0)] and curves.psnr == [(20, 11.0)]
+    assert curves.loss == [(10, 2.0)] and curves.score == [(20, 11.0)]
     for step in range(31, 60_031):
-        curves.add(Step(step, 100_000, loss=step / 1000, val_psnr=float(step // 1000)))
+        curves.add(Step(step, 100_000, loss=step / 1000, score=Score(HELD_OUT_PSNR, float(step // 1000))))
     assert len(curves.loss) <= MOST_POINTS and curves.loss[0] == (10, 2.0) and curves.loss[-1][0] == 60_030
     steps = [step for step, _ in curves.loss]
     assert steps == sorted(set(steps))
-    assert curves.psnr[-1] == (60_000, 60.0)
+    assert curves.score[-1] == (60_000, 60.0)

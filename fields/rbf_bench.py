@@ -1,0 +1,233 @@
+"""`fieldbench bench rbf`: Gaussian units beside other decoders, on the same encoder, budget and steps, with several
+seeds.
+
+Pictures are scored by PSNR over all pixels, shapes by IoU over the evaluation pool. The probe is the compressed regime,
+in which the start of the Gaussian units matters most: a patch of 96 x 96 pixels, a third as many numbers as samples.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import fields
+from fields.commands import BenchRbf
+from fields.decoders import GaussianLayer, Network
+from fields.encoders import GridFeatures, pyramid
+from fields.rbf_config import Decoded, RbfImageConfig, RbfShapeConfig
+from kernels.bench import machine, publish
+from kernels.provenance import source_commit
+from scenes.picture.picture import Picture, pixel_centres
+from scenes.picture.read import open_picture
+from scenes.picture.score import score_picture
+from scenes.shape.mesh import SUFFIXES
+from scenes.shape.pools import Pool, evaluation_pool
+from scenes.shape.scores import inside_iou
+from scenes.shape.shape import Shape, open_shape
+
+DECODERS = ("gaussian", "linear", "mlp1", "mlp2")
+PATCH, PROBE_STEPS, PROBE_LEVELS = 96, 500, (6, 10, 15, 24, 36)
+Train = Callable[[Any, Callable[[int], Any], int], None]
+"""Trains a model on the batches of so many steps (`train.train`, which fields may not import)."""
+
+
+def run(options: BenchRbf, train: Train) -> str:
+    """Carry out the command: the table as Markdown; with `options.write`, JSON, table and plot are kept there.
+
+    Raises ValueError for files that are not all pictures or all meshes, ImportError naming an extra that is absent.
+    """
+    shapes = [path.suffix.lower() in SUFFIXES for path in options.files]
+    if not options.files or any(shapes) != all(shapes):
+        raise ValueError("bench rbf: expected pictures, or meshes, one or more of one kind")
+    of_shapes = all(shapes)
+    subjects = [open_shape(path) if of_shapes else open_picture(path) for path in options.files]
+    config = RbfShapeConfig(encoder=options.encoder) if of_shapes else RbfImageConfig(encoder=options.encoder)
+    label, digits = ("IoU near the surface", 4) if of_shapes else ("PSNR (dB)", 2)
+
+    def tell(row: Trial) -> None:
+        score = f"{row.score:.{digits}f}"
+        print(" ".join(map(str, (*row[:5], row.params, score, f"{row.seconds:.1f} s"))), file=sys.stderr, flush=True)
+
+    trials = compare(config, subjects, options.parameters, options.seeds, options.steps, train, tell)
+    names = ", ".join(subject.name for subject in subjects)
+    text = f"{machine()}. {names}; {options.steps} steps, {options.seeds} seeds.\n\n{table(trials, label, digits)}"
+    if options.probe and isinstance(subjects[0], Picture):
+        text += f"\nThe probe, on the middle of {subjects[0].name}:\n\n{probe(subjects[0], options.seeds)}"
+    if options.write is not None:
+        name = f"rbf-{'shapes' if of_shapes else 'pictures'}-{options.encoder}"
+        plot(options.write / f"{name}.png", trials, label)
+        publish(options.write, name, text, {"commit": source_commit(), "trials": [row._asdict() for row in trials]})
+    return text
+
+
+class Trial(NamedTuple):
+    """One training: who, of what, how large (numbers trained, bytes of all it keeps), how good, how long."""
+
+    encoder: str
+    decoder: str
+    budget: int
+    subject: str
+    seed: int
+    params: int
+    bytes: int
+    score: float
+    seconds: float
+
+
+def contenders(config: Decoded) -> list[Decoded]:
+    """All decoders on the config's encoder; hash with a network, as instant-ngp has it; a SIREN."""
+    found = [replace(config, decoder=decoder) for decoder in DECODERS]
+    if config.encoder != "hash":
+        found += [replace(config, encoder="hash", decoder=decoder) for decoder in ("gaussian", "mlp2")]
+    return [*found, replace(config, decoder="siren", decoder_lr=1e-3)]
+
+
+def compare(
+    config: Decoded,
+    subjects: Sequence[Picture | Shape],
+    budgets: Sequence[int],
+    seeds: int,
+    steps: int,
+    train: Train,
+    tell: Callable[[Trial], None],
+) -> list[Trial]:
+    """Every contender of every budget on every subject with every seed."""
+    pools = {subject.name: evaluation_pool(subject.distance) for subject in subjects if isinstance(subject, Shape)}
+    trials = []
+    for budget in budgets:
+        for contender in contenders(replace(config, parameters=budget)):
+            for subject in subjects:
+                for seed in range(seeds):
+                    trials.append(trial(contender, subject, seed, steps, train, pools.get(subject.name)))
+                    tell(trials[-1])
+    return trials
+
+
+def trial(
+    config: Decoded, subject: Picture | Shape, seed: int, steps: int, train: Train, pool: Pool | None = None
+) -> Trial:
+    """Train one and score it; `pool`: what a shape is scored on."""
+    model = fields.build(config, subject, seed=seed, steps=steps)  # pyright: ignore[reportArgumentType]
+    batches = fields.batches(config, subject, seed=seed, device="cpu")  # pyright: ignore[reportArgumentType]
+    started = time.perf_counter()
+    train(model, batches, steps)
+    seconds = time.perf_counter() - started
+    score = score_picture(model, subject).psnr if pool is None else inside_iou(model, pool)  # type: ignore[arg-type]
+    params = sum(parameter.numel() for parameter in model.parameters())
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    encoder = "–" if config.decoder == "siren" else config.encoder
+    return Trial(encoder, config.decoder, config.parameters, subject.name, seed, params, size, score, seconds)
+
+
+def table(trials: Sequence[Trial], label: str, digits: int) -> str:
+    """Means over subjects and seeds; ± the deviation over seeds of the mean over subjects."""
+    lines = [
+        f"| numbers at most | encoder | decoder | trained | bytes | {label} | seconds |",
+        "|---:|---|---|---:|---:|---:|---:|",
+    ]
+    for (budget, encoder, decoder), rows in grouped(trials).items():
+        seeds = [mean(row.score for row in rows if row.seed == seed) for seed in sorted({row.seed for row in rows})]
+        around = f" ± {stdev(seeds):.{digits}f}" if len(seeds) > 1 else ""
+        params, size = (round(mean(getattr(row, name) for row in rows)) for name in ("params", "bytes"))
+        lines.append(
+            f"| {budget:,} | {encoder} | {decoder} | {params:,} | {size:,} | {mean(seeds):.{digits}f}{around} "
+            f"| {mean(row.seconds for row in rows):.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def grouped(trials: Iterable[Trial]) -> dict[tuple[int, str, str], list[Trial]]:
+    """Trials of one contender and budget together, in the order of the first."""
+    found: dict[tuple[int, str, str], list[Trial]] = {}
+    for row in trials:
+        found.setdefault((row.budget, row.encoder, row.decoder), []).append(row)
+    return found
+
+
+def plot(path: Path, trials: Sequence[Trial], label: str) -> None:
+    """Score against numbers trained, a line a contender; ImportError names the extra `plot`."""
+    try:
+        from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ImportError(
+            "bench rbf: the plot needs an extra: in Fieldbench's folder, pip install -e '.[plot]'"
+        ) from error
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot(xscale="log", xlabel="numbers trained", ylabel=label)
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for (_, encoder, decoder), rows in grouped(trials).items():
+        name = decoder if encoder == "–" else f"{encoder}, {decoder}"
+        lines.setdefault(name, []).append((mean(r.params for r in rows), mean(r.score for r in rows)))
+    for name, points in lines.items():
+        style = "-" if name.endswith("gaussian") else "--"
+        axes.plot(*zip(*sorted(points), strict=True), style, marker="o", label=name)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=140)
+
+
+# --- the start of the Gaussian units ---------------------------------------------------------------------------------
+
+
+def probe(picture: Picture, seeds: int) -> str:
+    """PSNR of the patch after 500 full-batch steps, by decoder and start, as a Markdown table."""
+    top, left = (picture.height - PATCH) // 2, (picture.width - PATCH) // 2
+    if min(top, left) < 0:
+        raise ValueError(f"{picture.name}: the probe needs {PATCH} x {PATCH} pixels; give a larger picture")
+    truth = picture.rows(top, top + PATCH)[:, left : left + PATCH].reshape(-1, 3)
+    lines = ["| decoder | trained | PSNR after 500 steps |", "|---|---:|---:|"]
+    for name in ("gaussian", "gaussian, released start", "linear", "mlp1", "mlp2"):
+        found = [probe_once(name, truth, seed) for seed in range(seeds)]
+        scores = [psnr for psnr, _ in found]
+        around = f" ± {stdev(scores):.2f}" if seeds > 1 else ""
+        lines.append(f"| {name} | {found[0][1]:,} | {mean(scores):.2f}{around} |")
+    return "\n".join(lines) + "\n"
+
+
+def probe_once(name: str, truth: Tensor, seed: int) -> tuple[float, int]:
+    """PSNR and trained numbers of one decoder on the patch's colours [9216, 3]."""
+    generator = torch.Generator().manual_seed(seed)
+    levels = tuple(level for nodes in PROBE_LEVELS for level in pyramid((1.0, 1.0), nodes, 1))
+    released, start = name.endswith("start"), truth.mean(dim=0)
+    encoder = GridFeatures(levels, 4, 1.0 if released else 0.01 if name == "gaussian" else 1e-4, generator)
+    decoder: nn.Module
+    if name.startswith("gaussian"):
+        decoder = GaussianLayer(20, 64, start, generator)
+    else:
+        hidden: Mapping[str, tuple[int, ...]] = {"linear": (), "mlp1": (64,), "mlp2": (64, 64)}
+        decoder = Network(20, hidden[name], start, generator)
+    if released:
+        release(decoder, generator)
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    optimiser = torch.optim.Adam(parameters, lr=1e-2, eps=1e-8 if released else 1e-15, fused=True)
+    decay = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.1 ** (1 / PROBE_STEPS))
+    xy = pixel_centres(0, PATCH, PATCH, PATCH).reshape(-1, 2)
+    error = truth.new_zeros(())
+    for _ in range(PROBE_STEPS):
+        optimiser.zero_grad(set_to_none=True)
+        error = (decoder(encoder(xy)) - truth).square().mean()
+        error.backward()
+        optimiser.step()
+        decay.step()
+    with torch.no_grad():
+        error = (decoder(encoder(xy)).clamp(0, 1) - truth).square().mean()
+    return float(-10 * error.log10()), sum(parameter.numel() for parameter in parameters)
+
+
+@torch.no_grad()
+def release(layer: Any, generator: torch.Generator) -> None:
+    """The start of the released code: all centres within 1e-4 of the origin, widths of 1, a linear layer's default."""
+    layer.centres.uniform_(-1e-4, 1e-4, generator=generator)
+    layer.log_scales.zero_()
+    bound = layer.centres.shape[0] ** -0.5
+    layer.weights.uniform_(-bound, bound, generator=generator)
+    layer.bias.uniform_(-bound, bound, generator=generator)

@@ -1,0 +1,96 @@
+"""Rendering a run: a camera path to a video or frames, or a window of a picture at any zoom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from fields.run import Run, open_run, subject_of
+from fields.session import load_model
+from fields.subject import Subject
+from render.paths import CameraPath, around, orbit, read_path
+from render.video import write_frames
+from scenes.picture.picture import Picture
+from scenes.scene import Scene
+
+Window = tuple[float, float, float, float]
+SHAPE_SIZE = (800, 800)
+SHAPE_UP = (0.0, 1.0, 0.0)
+"""Of meshes, most of which have y upwards."""
+
+
+def render_run(
+    folder: Path, out: Path, *, path: str, size: str | None, frames: int, fps: float | None, window: str | None
+) -> str:
+    """Render the newest checkpoint into `out`; returns a line that says what was written.
+
+    Of a scene or a shape: NAME.mp4 or a folder of PNG frames along `path` ("orbit", or a file). Of a picture: NAME.png
+    or NAME.exr of its `window`. Raises ValueError for options that do not belong to what the run is of.
+    """
+    run = open_run(folder)
+    subject = subject_of(run)
+    model, _ = load_model(run)
+    if isinstance(subject, Picture):
+        if path != "orbit":
+            raise ValueError(f"--path {path}: {folder} is of a picture, of which --window chooses a part")
+        box = picture_window(window)
+        return model.write(out, box, *window_size(subject, box, size))
+    if window is not None:
+        raise ValueError(f"--window {window}: {folder} is not of a picture; use --path")
+    return _along(run, subject, model, out, path, size, frames, fps)
+
+
+def _along(
+    run: Run, subject: Subject, model: Any, out: Path, path: str, size: str | None, frames: int, fps: float | None
+) -> str:
+    """A camera path, frame by frame."""
+    if isinstance(subject, Scene):
+        cameras = [subject.view(name).camera for name in subject.split.train]
+    else:
+        low, high = model.box()
+        cameras = around(low, high, torch.tensor(SHAPE_UP), *SHAPE_SIZE)
+    width, height = (cameras[0].width, cameras[0].height) if size is None else picture_size(size)
+    if path == "orbit":
+        chosen = CameraPath(orbit(cameras, frames, width, height))
+    else:
+        chosen = read_path(Path(path), subject.world_from_input, frames=frames, width=width, height=height)
+    console = Console(stderr=True)
+    shown = track(chosen.cameras, "rendering", console=console, disable=not console.is_terminal)
+    pictures = (model.render(camera, {"rgb"}, {}).rgb for camera in shown)
+    count = write_frames(out, pictures, fps if fps is not None else chosen.fps or 30.0)
+    return f"{out}: {count} frames of {width}x{height}"
+
+
+def picture_size(text: str) -> tuple[int, int]:
+    """Width and height of a text like 800x600."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise ValueError(f"--size {text}: expected WIDTHxHEIGHT in pixels, as 800x600")
+    return int(parts[0]), int(parts[1])
+
+
+def picture_window(text: str | None) -> Window:
+    """Left, top, right and bottom in shares of a picture, of a text like 0.2,0.3,0.4,0.5; None is all of it."""
+    if text is None:
+        return (0.0, 0.0, 1.0, 1.0)
+    try:
+        left, top, right, bottom = (float(part) for part in text.split(","))
+    except ValueError:
+        left, top, right, bottom = 0.0, 0.0, 0.0, 0.0
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(
+            f"--window {text}: expected LEFT,TOP,RIGHT,BOTTOM in shares of the picture, as 0.2,0.3,0.4,0.5"
+        )
+    return left, top, right, bottom
+
+
+def window_size(picture: Picture, window: Window, size: str | None) -> tuple[int, int]:
+    """Pixels of a window: those asked for, or as many as the picture has there."""
+    if size is not None:
+        return picture_size(size)
+    left, top, right, bottom = window
+    return max(1, round((right - left) * picture.width)), max(1, round((bottom - top) * picture.height))
