@@ -63,7 +63,7 @@ class RbfShapeConfig(Decoded):
     method: ClassVar[str] = "rbf-shape"
     subject: ClassVar[SubjectKind] = "shape"
     kernels: ClassVar[tuple[str, ...]] = ("grid", "rbf", "mlp")
-    default_steps: ClassVar[Mapping[str, int]] = {"cpu": 5_000, "cuda": 20_000}
+    default_steps: ClassVar[Mapping[str, int]] = {"cpu": 6_000, "cuda": 20_000}
 
     affine: bool = True
     """Add an affine term of the features to the Gaussian units (distances are smooth: it learns them much sooner);

@@ -17,7 +17,7 @@ from render.sphere_trace import shaded, slice_picture, trace_picture
 from scenes.shape.pools import Pool, training_pool
 from scenes.shape.shape import Shape
 
-CPU_STEPS = 6000
+CPU_STEPS = RbfShapeConfig.default_steps["cpu"]
 """Steps of a run on a processor, unless told otherwise."""
 FINEST = 512
 """Nodes along the cube beyond which a grid has nothing to resolve in a pool of two million points."""

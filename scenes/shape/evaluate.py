@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.table import Table
 
 from render.camera import Camera, camera_from_fov, look_at
 from render.sphere_trace import Surface, cube_rays, shaded, trace_picture
@@ -31,6 +32,13 @@ VIEWS = {"front": (0.6, 0.5, 1.0), "back": (-0.6, 0.5, -1.0), "side": (1.0, 0.3,
 PICTURE_SIZE = 320
 CAMERA_DISTANCE, FIELD_OF_VIEW = 3.2, 0.62
 """World units from the origin, and radians: the ball of radius 0.95 fills the picture."""
+LABELS = {
+    "giou": "gIoU",
+    "iou": "volume IoU",
+    "chamfer": "Chamfer distance",
+    "normal_consistency": "normal consistency",
+    "fscore": "F-score",
+}
 
 
 @dataclass(frozen=True)
@@ -130,3 +138,31 @@ def write_shape_scores(path: Path, scores: ShapeScores, facts: Mapping[str, Any]
     document = {**facts, **about, **scores.values()}
     write_whole(path, json.dumps(document, indent=2, allow_nan=False).encode() + b"\n")
     return document
+
+
+def shape_table(scores: ShapeScores) -> Table:
+    """One row a score, with what it was measured on."""
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    table.add_column("measured on", style="dim")
+    for name, label in LABELS.items():
+        table.add_row(label, printed(scores.values()[name]), basis(scores, name))
+    return table
+
+
+def printed(value: float | None) -> str:
+    """Five digits, since good shapes differ in the fourth; a dash for none."""
+    return "–" if value is None else f"{value:.5f}"
+
+
+def basis(scores: ShapeScores, name: str) -> str:
+    """What a score was measured on, in a few words."""
+    if name == "giou":
+        return f"{scores.points:,} points, 4/5 beside the surface"
+    if name == "iou":
+        return f"{scores.points:,} points, uniform"
+    if scores.surface is None:
+        return "no surface in the cube"
+    tau = f", within {scores.surface.tau:g}" if name == "fscore" else ""
+    return f"marching cubes at {scores.resolution}{tau}"

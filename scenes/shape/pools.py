@@ -16,8 +16,9 @@ from torch import Tensor
 from scenes.shape.distance import SignedDistance
 from scenes.shape.mesh import Doubles, Faces, Mesh
 
-NEAR_SIGMAS = (0.01, 0.003)
-"""Standard deviations in world units of the training points around the surface, half of them each."""
+NEAR_SIGMAS = (0.003, 0.01, 0.05)
+"""Standard deviations in world units of the training points around the surface, a third of them each. Without the
+widest, grids as fine as the surface needs make bubbles farther from it (armadillo: volume IoU 0.9966, not 0.9989)."""
 EVALUATION_SIGMA = 0.01
 EVALUATION_COUNT = 2_000_000
 
@@ -54,15 +55,15 @@ def surface_points(mesh: Mesh, count: int, random: np.random.Generator) -> tuple
 
 
 def training_pool(distance: SignedDistance, count: int, seed: int) -> Pool:
-    """3/8 of the points on the surface, 1/2 beside it by normal noise of NEAR_SIGMAS, the rest uniform in the cube.
+    """1/4 of the points on the surface, 3/5 beside it by normal noise of NEAR_SIGMAS, the rest uniform in the cube.
 
     Normal noise is drawn on all three axes. The kinds follow one another; `Pool.batch` mixes them.
     """
     random = np.random.default_rng((seed, 0))
-    on, near = count * 3 // 8, count // 2
+    on, near = count // 4, count * 3 // 5
     surface, _ = surface_points(distance.mesh, on, random)
     start, _ = surface_points(distance.mesh, near, random)
-    sigmas = np.where(np.arange(near) % 2 == 0, *NEAR_SIGMAS)[:, None]
+    sigmas = np.resize(NEAR_SIGMAS, near)[:, None]
     off = [start + sigmas * random.standard_normal((near, 3)), random.uniform(-1, 1, (count - on - near, 3))]
     rest = measured(distance, np.concatenate(off))
     return Pool(

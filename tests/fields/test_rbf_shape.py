@@ -33,7 +33,7 @@ def shape():
 
 def learned(shape, config):
     model = RbfShape.from_shape(shape, config, seed=1, steps=STEPS)
-    for _ in train(model, batches(shape, config, 1), steps=STEPS):
+    for _ in train(model, batches(shape, config, seed=1), steps=STEPS):
         pass
     return model
 
@@ -105,7 +105,7 @@ def test_pictures(trained):
 def test_a_resumed_run_equals_an_uninterrupted_one(shape, monkeypatch):
     monkeypatch.setattr("fields.rbf_network.RESEED_FIRST", 4)
     monkeypatch.setattr("fields.rbf_network.RESEED_EVERY", 3)
-    pool = batches(shape, SMALL, 3)
+    pool = batches(shape, SMALL, seed=3)
 
     def fresh():
         return RbfShape.from_shape(shape, SMALL, seed=3, steps=16)
@@ -142,7 +142,7 @@ def test_weights_of_another_model_are_refused(trained):
 
 
 def test_batches_are_a_function_of_seed_and_step(shape):
-    one, two = batches(shape, SMALL, 5), batches(shape, SMALL, 5)
+    one, two = batches(shape, SMALL, seed=5), batches(shape, SMALL, seed=5)
     assert torch.equal(one(7).points, two(7).points) and len(one(7)) == SMALL.batch
     assert not torch.equal(one(7).points, one(8).points)
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from scenes.shape.evaluate import VIEWS, score_shape, write_shape_scores
+from scenes.shape.evaluate import VIEWS, score_shape, shape_table, write_shape_scores
 from scenes.shape.mesh import make_mesh
-from scenes.shape.report import shape_table, write_shape_report
+from scenes.shape.report import write_shape_report
 from scenes.shape.shape import Shape, open_shape
 
 pytest.importorskip("igl")
@@ -80,11 +80,12 @@ def test_table_and_page(shape, tmp_path):
     scores = score_shape(ball(0.9), shape, pictures=tmp_path, **SMALL)
     text = printed(scores)
     assert f"{scores.giou:.5f}" in text and "marching cubes at 48, within 0.005" in text
-    history = [{"step": step, "loss": 1 / step} for step in range(1, 9)]
+    history = [{"step": step, "loss": 1 / step, "giou": 1 - 1 / step} for step in range(1, 9)]
     write_shape_report(tmp_path / "report.html", scores, FACTS, history, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert page.count('src="data:image/png;base64,') == 9 and "&lt;ball&gt; &amp; co" in page
-    assert f"{scores.giou:.5f}" in page and "not enough points" not in page
+    assert f"{scores.giou:.5f}" in page and page.count("<svg") == 2
+    assert "not enough points" not in page
 
 
 def test_open_shape(tmp_path):
