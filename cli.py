@@ -256,6 +256,7 @@ def render(options: Render) -> int:
             frames=options.frames,
             fps=options.fps,
             window=options.window,
+            baked=options.baked,
         )
     )
     return 0

@@ -107,6 +107,8 @@ class Render:
     """Picture size; by default that of the first training view, or of the window."""
     window: Annotated[str | None, arg(metavar="L,T,R,B")] = None
     """Of a picture: the part to write, in shares of it, as 0.2,0.3,0.4,0.5."""
+    baked: bool = False
+    """Of a radiance field: render its baked grid, many times faster and a little less exact."""
     frames: int = 120
     """Number of frames (of an orbit, or of a path with keyframes and no duration)."""
     fps: float | None = None

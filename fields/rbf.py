@@ -8,11 +8,13 @@ view dependence costs nothing, and what the network says can be baked.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fields.bake import NODES, Baked, bake
 from fields.decoders import GaussianLayer
 from fields.rbf_config import RbfConfig
 from fields.rbf_network import DecodedGrid, count
@@ -39,6 +41,9 @@ MOST_RAYS = 1 << 14
 FAR = 1e4
 RENDER_RAYS = 1 << 13
 """Rays of a picture that are marched at once."""
+BAKED_RAYS = 1 << 16
+BAKED_THRESHOLD, BAKED_INVISIBLE = 1e-2, 4e-3
+"""Transmittance at which a ray ends, weight below which a sample has no colour."""
 
 
 class Rbf(nn.Module):
@@ -67,6 +72,7 @@ class Rbf(nn.Module):
         start[1 :: (config.sh_degree + 1) ** 2] = 0.5 / C0  # grey
         extent = (sides / self.side).tolist()
         self._last: Tensor | None = None
+        self._baked: Baked | None = None
         self.network = DecodedGrid(config, start, extent, finest=FINEST, seed=seed)
         self.sampler = OccupancySampler(self.bounds, self.step_length, cells=CELLS, seed=seed)
 
@@ -127,9 +133,12 @@ class Rbf(nn.Module):
 
     @property
     def controls(self) -> tuple[Control, ...]:
-        """What a person may set: the slice of "density", in half sides of the box, and the unit of "neuron"."""
+        """What a person may set: whether pictures are made from a baked grid, which is baked anew after every step that
+        it has not seen; the slice of "density", in half sides of the box; the unit of "neuron".
+        """
         neuron = (Control("neuron", "slider", 0, range=(0, self.config.units - 1)),) if self._gaussian else ()
         return (
+            Control("baked", "checkbox", False),
             Control("slice axis", "choice", "z", choices=("x", "y", "z")),
             Control("slice offset", "slider", 0.0, range=(-1.0, 1.0)),
             *neuron,
@@ -151,7 +160,7 @@ class Rbf(nn.Module):
             raise ValueError(f"rbf: no channel {sorted(unknown)}; there are {[c.name for c in self.channels]}")
         found: dict[str, Tensor] = {}
         if channels & {"rgb", "alpha", "depth"}:
-            found |= self._march(self, camera, self.background_srgb).channels
+            found |= self._picture(camera, baked=bool(settings.get("baked", False)))
             found["rgb"] = found["rgb"].clamp(0, 1)
         if "density" in channels:
             axis, offset = settings.get("slice axis", "z"), float(settings.get("slice offset", 0.0))
@@ -160,6 +169,37 @@ class Rbf(nn.Module):
             seen = NeuronField(self, int(settings.get("neuron", 0)))
             found["neuron"] = self._march(seen, camera, torch.zeros_like(self.background_srgb))["rgb"][..., :1]
         return Frame({name: plane for name, plane in found.items() if name in channels})
+
+    def _picture(self, camera: Camera, *, baked: bool) -> Mapping[str, Tensor]:
+        if not baked:
+            return self._march(self, camera, self.background_srgb).channels
+        field = self.baked()
+        return march_picture(
+            field,
+            field.samples,
+            camera,
+            near=0.0,
+            far=FAR,
+            background=self.background_srgb,
+            chunk=BAKED_RAYS,
+            threshold=BAKED_THRESHOLD,
+            invisible=BAKED_INVISIBLE,
+        ).channels
+
+    def baked(self) -> Baked:
+        """The field baked as it is now; kept until a training step changes it."""
+        if self._baked is None:
+            self._baked = bake(self)
+        return self._baked
+
+    def export(self, path: Path, world_from_input: Tensor) -> str:
+        """Write the baked grid as .npz, in the run's world; returns what was written. ValueError for another suffix."""
+        if path.suffix.lower() != ".npz":
+            raise ValueError(f"{path}: a radiance field is exported as its baked grid; give a name that ends in .npz")
+        baked = self.baked()
+        baked.write(path, world_from_input)
+        kept, degree = len(baked.coefficients) - 1, self.config.sh_degree
+        return f"{path}: {kept:,} nodes of a grid of {NODES}^3, harmonics of degree {degree}"
 
     def _march(self, field: VolumeField, camera: Camera, background: Tensor) -> Frame:
         return march_picture(
@@ -202,7 +242,7 @@ class Rbf(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Wake Gaussian units that slept on this step's samples, when that is due."""
-        last, self._last = self._last, None
+        last, self._last, self._baked = self._last, None, None
         if last is not None:
             self.network.reseed(last, step, self.steps, self.seed)
 

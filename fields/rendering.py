@@ -9,10 +9,12 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from fields.run import Run, open_run, subject_of
+from fields.run import open_run, subject_of
 from fields.session import load_model
 from fields.subject import Subject
-from render.paths import CameraPath, around, orbit, read_path
+from render.camera import Camera
+from render.frame import Settings
+from render.paths import around, orbit, read_path
 from render.video import write_frames
 from scenes.picture.picture import Picture
 from scenes.scene import Scene
@@ -24,7 +26,15 @@ SHAPE_UP = (0.0, 1.0, 0.0)
 
 
 def render_run(
-    folder: Path, out: Path, *, path: str, size: str | None, frames: int, fps: float | None, window: str | None
+    folder: Path,
+    out: Path,
+    *,
+    path: str,
+    size: str | None,
+    frames: int,
+    fps: float | None,
+    window: str | None,
+    baked: bool,
 ) -> str:
     """Render the newest checkpoint into `out`; returns a line that says what was written.
 
@@ -41,13 +51,15 @@ def render_run(
         return model.write(out, box, *window_size(subject, box, size))
     if window is not None:
         raise ValueError(f"--window {window}: {folder} is not of a picture; use --path")
-    return _along(run, subject, model, out, path, size, frames, fps)
+    settings = {"baked": True} if baked else {}
+    if settings.keys() - {control.name for control in model.controls}:
+        raise ValueError(f"--baked: {folder} is a run of {run.config.method}, of which nothing is baked")
+    cameras, rate = _along(subject, model, path, size, frames)
+    return _written(model, cameras, out, fps if fps is not None else rate, settings)
 
 
-def _along(
-    run: Run, subject: Subject, model: Any, out: Path, path: str, size: str | None, frames: int, fps: float | None
-) -> str:
-    """A camera path, frame by frame."""
+def _along(subject: Subject, model: Any, path: str, size: str | None, frames: int) -> tuple[list[Camera], float]:
+    """The cameras of a path, and how many a second."""
     if isinstance(subject, Scene):
         cameras = [subject.view(name).camera for name in subject.split.train]
     else:
@@ -55,14 +67,18 @@ def _along(
         cameras = around(low, high, torch.tensor(SHAPE_UP), *SHAPE_SIZE)
     width, height = (cameras[0].width, cameras[0].height) if size is None else picture_size(size)
     if path == "orbit":
-        chosen = CameraPath(orbit(cameras, frames, width, height))
-    else:
-        chosen = read_path(Path(path), subject.world_from_input, frames=frames, width=width, height=height)
+        return orbit(cameras, frames, width, height), 30.0
+    found = read_path(Path(path), subject.world_from_input, frames=frames, width=width, height=height)
+    return list(found.cameras), found.fps or 30.0
+
+
+def _written(model: Any, cameras: list[Camera], out: Path, fps: float, settings: Settings) -> str:
+    """Frame by frame."""
     console = Console(stderr=True)
-    shown = track(chosen.cameras, "rendering", console=console, disable=not console.is_terminal)
-    pictures = (model.render(camera, {"rgb"}, {}).rgb for camera in shown)
-    count = write_frames(out, pictures, fps if fps is not None else chosen.fps or 30.0)
-    return f"{out}: {count} frames of {width}x{height}"
+    shown = track(cameras, "rendering", console=console, disable=not console.is_terminal)
+    pictures = (model.render(camera, {"rgb"}, settings).rgb for camera in shown)
+    count = write_frames(out, pictures, fps)
+    return f"{out}: {count} frames of {cameras[0].width}x{cameras[0].height}"
 
 
 def picture_size(text: str) -> tuple[int, int]:

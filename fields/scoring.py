@@ -22,8 +22,8 @@ from scenes.picture.evaluate import evaluate_picture
 from scenes.picture.picture import Picture
 from scenes.report import scores_table, write_report
 from scenes.scene import Scene
-from scenes.shape.evaluate import score_shape, write_shape_scores
-from scenes.shape.report import shape_table, write_shape_report
+from scenes.shape.evaluate import score_shape, shape_table, write_shape_scores
+from scenes.shape.report import write_shape_report
 from scenes.shape.shape import Shape
 
 Views: TypeAlias = Literal["train", "val", "test"]
