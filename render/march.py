@@ -128,15 +128,27 @@ def march(
         )
 
     if context.training or invisible <= 0:
-        density, values = field(x, directions, radius)
+        found = compose(*field(x, directions, radius))
+        values = found.values
     else:
         density = field.density(x, radius)
-        seen = (compose(density, density[:, None]).weights > invisible).nonzero()[:, 0]
+        found = compose(density, density[:, None])
+        seen = (found.weights > invisible).nonzero()[:, 0]
         _, some = field(x[seen], directions[seen], radius[seen])
-        values = some.new_zeros(len(density), some.shape[1]).index_copy(0, seen, some)
-    found = compose(density, values)
-    rgb = field.decode(found.values, rays) + (1 - found.opacity)[:, None] * background
+        values = weighted_sums(some, found.weights[seen], owner[seen], found.opacity)
+    rgb = field.decode(values, rays) + (1 - found.opacity)[:, None] * background
     return Marched(rgb, found.opacity, found.depth, samples, found.weights)
+
+
+def weighted_sums(values: Tensor, weights: Tensor, owner: Tensor, opacity: Tensor) -> Tensor:
+    """[R, C] sums of `values` [S, C] by `weights` [S] over the samples of each ray, scaled to the ray's opacity [R].
+
+    owner: [S] int64, ascending. The scale gives the samples that were left out the mean of those that were not.
+    """
+    counts = torch.bincount(owner, minlength=len(opacity))
+    rows = torch.cat([weights[:, None] * values, weights[:, None]], dim=1)
+    sums = torch.segment_reduce(rows, "sum", lengths=counts, axis=0, unsafe=True)
+    return sums[:, :-1] * (opacity / sums[:, -1].clamp(min=1e-10))[:, None]
 
 
 def bundle(rays: Rays, near: float | Tensor, far: float | Tensor) -> Bundle:
