@@ -58,7 +58,8 @@ class Bakeable(Protocol):
 class Baked:
     """A VolumeField, and the Sampler of its own cells, out of looked-up numbers.
 
-    bounds: [2, 3] world. logs: [NODES^3, 1] float32, logarithms of the thickness of a sample, x fastest. rows: [NODES^3] int32, each node's
+    bounds: [2, 3] world. logs: [NODES^3, 1] float32, logarithms of the thickness of a sample, x fastest. rows:
+    [NODES^3] int32, each node's
     row in coefficients [V, 1 + 3 K] float16 (row 0, of zeros, for nodes far from matter). distances: [1, G, G, G]
     uint8, see `kernels.traverse`. step: world length of a sample.
     """
@@ -104,8 +105,9 @@ class Baked:
     def write(self, path: Path, world_from_input: Tensor) -> None:
         """Write the numbers as NumPy's .npz.
 
-        log_thickness: [NODES, NODES, NODES] float16, [z, y, x], of density times `sample`, a length in world units. node: [V] int32, the places in it that have
-        harmonics [V, 3 K] float16, colour by colour. bounds: [2, 3] world. world_from_input: [4, 4].
+        log_thickness: [NODES, NODES, NODES] float16, [z, y, x], of density times `sample`, a length in world units.
+        node: [V] int32, the places in it that have harmonics [V, 3 K] float16, colour by colour. bounds: [2, 3] world.
+        world_from_input: [4, 4].
         """
         kept = (self.rows > 0).nonzero()[:, 0]
         buffer = io.BytesIO()

@@ -1,6 +1,7 @@
 """A radiance field of Gaussian units (Bouzidi et al. 2025): density and harmonics of colour over a grid in a box.
 
-The network gives, at a point, the logarithm of the optical thickness of a step and 3 (degree + 1)^2 coefficients. They
+Captures without transparency go on beyond the box: space outside is contracted into a shell around it (Barron et al.
+2022, with the largest coordinate as the norm), and samples grow with distance. The network gives, at a point, the logarithm of the optical thickness of a step and 3 (degree + 1)^2 coefficients. They
 are composited along the ray and turned into a colour once a ray, since its direction is the same for all its samples:
 view dependence costs nothing, and what the network says can be baked.
 """
@@ -18,8 +19,10 @@ from fields.bake import NODES, Baked, bake
 from fields.decoders import GaussianLayer
 from fields.rbf_config import RbfConfig
 from fields.rbf_network import DecodedGrid, count
+from fields.rbf_neuron import NeuronField
 from kernels.harmonics.reference import C0, basis
 from render.camera import Camera
+from render.contraction import contract
 from render.frame import Channel, Control, Frame, Settings
 from render.march import Bundle, Context, VolumeField, inside_box, march, march_picture
 from render.samplers import OccupancySampler
@@ -38,6 +41,10 @@ CELLS = 64
 """Cells a side of the occupancy grid."""
 MOST_RAYS = 1 << 14
 """Of a step; fewer are used while each has many samples."""
+CASCADES, CONE = 5, 0.01
+"""Of the occupancy grid, which then reaches to 16 times the box; growth of samples with distance."""
+NEAR = 0.05
+"""Scene extents, see `Rbf.near`."""
 FAR = 1e4
 RENDER_RAYS = 1 << 13
 """Rays of a picture that are marched at once."""
@@ -49,19 +56,22 @@ BAKED_THRESHOLD, BAKED_INVISIBLE = 1e-2, 4e-3
 class Rbf(nn.Module):
     """Density and harmonics in the box of a scene; a Trainable, a Renderable and a VolumeField.
 
-    Buffers: bounds [2, 3], the box in world units; background_srgb [3]; rays, how many a step takes so that it has
+    Buffers: bounds [2, 3], the box in world units; contracted, whether there is something outside of it; near, world
+    units from the eye within which there is nothing; background_srgb [3]; rays, how many a step takes so that it has
     about `config.batch` samples; those of the sampler. With the configuration they are all that a checkpoint needs.
     """
 
     bounds: Tensor
+    contracted: Tensor
+    near: Tensor
     background_srgb: Tensor
     rays: Tensor
 
     def __init__(self, config: RbfConfig, buffers: Mapping[str, Tensor], *, seed: int = 0, steps: int = 1) -> None:
         super().__init__()
         self.config, self.seed, self.steps = config, seed, steps
-        self.register_buffer("bounds", buffers["bounds"].clone())
-        self.register_buffer("background_srgb", buffers["background_srgb"].clone())
+        for name in ("bounds", "contracted", "near", "background_srgb"):
+            self.register_buffer(name, buffers[name].clone())
         self.register_buffer("rays", buffers.get("rays", torch.tensor(1024)).clone())
         sides = self.bounds[1] - self.bounds[0]
         self.side = float(sides.max())
@@ -74,13 +84,28 @@ class Rbf(nn.Module):
         self._last: Tensor | None = None
         self._baked: Baked | None = None
         self.network = DecodedGrid(config, start, extent, finest=FINEST, seed=seed)
-        self.sampler = OccupancySampler(self.bounds, self.step_length, cells=CELLS, seed=seed)
+        far = bool(self.contracted)
+        self.sampler = OccupancySampler(
+            self.bounds,
+            self.step_length,
+            cells=CELLS,
+            cascades=CASCADES if far else 1,
+            cone=CONE if far else 0,
+            seed=seed,
+        )
 
     @staticmethod
     def from_scene(scene: Scene, config: RbfConfig, *, seed: int = 0, steps: int = 1) -> Rbf:
-        """An untrained field in the scene's bounds: thin grey fog."""
-        background = torch.full((3,), BACKGROUNDS[scene.background])
-        return Rbf(config, {"bounds": scene.bounds, "background_srgb": background}, seed=seed, steps=steps)
+        """An untrained field in the scene's bounds: thin grey fog. `config.space` auto: contracted without alpha."""
+        transparent = scene.views[0].load().alpha is not None
+        contracted = config.space == "contracted" or (config.space == "auto" and not transparent)
+        buffers = {
+            "bounds": scene.bounds,
+            "contracted": torch.tensor(contracted),
+            "near": torch.tensor(NEAR * scene.extent if contracted else 0.0),
+            "background_srgb": torch.full((3,), BACKGROUNDS[scene.background]),
+        }
+        return Rbf(config, buffers, seed=seed, steps=steps)
 
     @staticmethod
     def from_weights(config: RbfConfig, weights: Mapping[str, Tensor], *, seed: int, steps: int) -> Rbf:
@@ -96,8 +121,10 @@ class Rbf(nn.Module):
         return self.network(self.inner(x))
 
     def inner(self, x: Tensor) -> Tensor:
-        """[P, 3] world points as shares of the box."""
-        return (x - self.bounds[0]) / (self.bounds[1] - self.bounds[0])
+        """[P, 3] world points as shares of the box, or of the contracted world, of which the box is the inner half."""
+        low, high = self.bounds
+        z = (2 * x - low - high) / (high - low)
+        return 0.25 * contract(z) + 0.5 if self.contracted else 0.5 * z + 0.5
 
     def thickness(self, raw: Tensor) -> Tensor:
         """[P] density per world unit of [P, 1 + 3 K]."""
@@ -187,7 +214,9 @@ class Rbf(nn.Module):
         ).channels
 
     def baked(self) -> Baked:
-        """The field baked as it is now; kept until a training step changes it."""
+        """The field baked as it is now; kept until a training step changes it. ValueError for a contracted one."""
+        if self.contracted:
+            raise ValueError("baked: fields of one box are, this one goes on outside of it; render it as it is")
         if self._baked is None:
             self._baked = bake(self)
         return self._baked
@@ -203,7 +232,14 @@ class Rbf(nn.Module):
 
     def _march(self, field: VolumeField, camera: Camera, background: Tensor) -> Frame:
         return march_picture(
-            field, self.sampler, camera, near=0.0, far=FAR, background=background, chunk=RENDER_RAYS, threshold=1e-3
+            field,
+            self.sampler,
+            camera,
+            near=float(self.near),
+            far=FAR,
+            background=background,
+            chunk=RENDER_RAYS,
+            threshold=1e-3,
         )
 
     def _slice(self, camera: Camera, axis: Any, offset: float) -> Tensor:
@@ -233,8 +269,14 @@ class Rbf(nn.Module):
         return {"l2": error}
 
     def _bundle(self, origins: Tensor, directions: Tensor, radius: Tensor) -> Bundle:
-        near, far = torch.zeros_like(radius), torch.full_like(radius, FAR)
-        return inside_box(Bundle(origins, directions, near, far, radius), self.bounds)
+        near, far = torch.zeros_like(radius) + self.near, torch.full_like(radius, FAR)
+        return inside_box(Bundle(origins, directions, near, far, radius), self.world())
+
+    def world(self) -> Tensor:
+        """[2, 3] the box of all cascades, outside of which there is nothing."""
+        middle, half = self.bounds.mean(dim=0), 0.5 * (self.bounds[1] - self.bounds[0])
+        reach = 2 ** (len(self.sampler.distances) - 1) * half
+        return torch.stack([middle - reach, middle + reach])
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Grids and decoder."""
@@ -253,30 +295,6 @@ class Rbf(nn.Module):
     def counts(self) -> dict[str, int]:
         """What to show of the model's size."""
         return {"parameters": count(self), "rays a step": int(self.rays)}
-
-
-class NeuronField:
-    """The field of a model's densities and the activity of one of its Gaussian units, as a grey."""
-
-    def __init__(self, model: Rbf, unit: int) -> None:
-        layer = model.network.decoder
-        if not isinstance(layer, GaussianLayer) or not 0 <= unit < len(layer.centres):
-            raise ValueError(f"neuron {unit}: not a Gaussian unit of this field; it has {model.config.units}")
-        self.model, self.layer, self.unit = model, layer, unit
-
-    def density(self, x: Tensor, radius: Tensor) -> Tensor:
-        """See `VolumeField`."""
-        return self.model.density(x, radius)
-
-    def __call__(self, x: Tensor, d: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-        """Density [P] and activity [P, 1]."""
-        features = self.model.network.encoder(self.model.inner(x))
-        activity = self.layer.activity(features)[:, self.unit : self.unit + 1]
-        return self.model.thickness(self.layer(features)), activity
-
-    def decode(self, values: Tensor, rays: Bundle) -> Tensor:
-        """[R, 3] grey."""
-        return values.expand(-1, 3)
 
 
 def harmonic_colours(coefficients: Tensor, directions: Tensor, degree: int) -> Tensor:

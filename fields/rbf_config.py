@@ -50,8 +50,16 @@ class RbfImageConfig(Decoded):
     method: ClassVar[str] = "rbf-image"
     subject: ClassVar[SubjectKind] = "picture"
     kernels: ClassVar[tuple[str, ...]] = ("grid", "rbf", "mlp", "ssim")
-    default_steps: ClassVar[Mapping[str, int]] = {"cpu": 2_000, "cuda": 10_000}
+    default_steps: ClassVar[Mapping[str, int]] = {"cpu": 5_000, "cuda": 20_000}
 
+    affine: bool = True
+    """Add an affine term of the features to the Gaussian units; other decoders have none."""
+    grid_lr: float = 5e-2
+    """Learning rate of the encoder's grids; falls along a cosine to a hundredth."""
+    decoder_lr: float = 3e-3
+    """Learning rate of the decoder; falls likewise."""
+    batch: int = 1 << 14
+    """Samples a step: small ones leave time for many steps."""
     loss: Literal["l2", "l1"] = "l2"
     """Mean squared or mean absolute error of the colours, in the file's own values."""
 
@@ -99,11 +107,14 @@ class RbfConfig(Decoded):
 
     encoder: Literal["dictionary", "dense", "hash"] = "hash"
     """Coefficient grid times repeated basis grids (compact), dense levels, or hashed levels (fast)."""
-    parameters: int = 6_000_000
+    parameters: int = 4_000_000
     """Budget: trained numbers never exceed it."""
-    batch: int = 1 << 17
+    batch: int = 1 << 16
     """Samples a step, about: so many rays are taken that they have as many."""
     sh_degree: int = 2
     """Degree of the spherical harmonics of the colours, 0 to 3."""
-    samples_across: int = 384
+    space: Literal["auto", "box", "contracted"] = "auto"
+    """What there is to learn: only what lies in the scene's box, or all around it too; auto: a box where pictures have
+    transparency, which hides the rest."""
+    samples_across: int = 256
     """Samples along a ray that crosses the longest side of the scene's box."""
