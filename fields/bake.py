@@ -59,9 +59,8 @@ class Baked:
     """A VolumeField, and the Sampler of its own cells, out of looked-up numbers.
 
     bounds: [2, 3] world. logs: [NODES^3, 1] float32, logarithms of the thickness of a sample, x fastest. rows:
-    [NODES^3] int32, each node's
-    row in coefficients [V, 1 + 3 K] float16 (row 0, of zeros, for nodes far from matter). distances: [1, G, G, G]
-    uint8, see `kernels.traverse`. step: world length of a sample.
+    [NODES^3] int32, each node's row in coefficients [V, 1 + 3 K] float16 (row 0, of zeros, for nodes far from matter).
+    distances: [1, G, G, G] uint8, see `kernels.traverse`. step: world length of a sample.
     """
 
     field: Bakeable

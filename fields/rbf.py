@@ -1,9 +1,9 @@
 """A radiance field of Gaussian units (Bouzidi et al. 2025): density and harmonics of colour over a grid in a box.
 
-Captures without transparency go on beyond the box: space outside is contracted into a shell around it (Barron et al.
-2022, with the largest coordinate as the norm), and samples grow with distance. The network gives, at a point, the logarithm of the optical thickness of a step and 3 (degree + 1)^2 coefficients. They
-are composited along the ray and turned into a colour once a ray, since its direction is the same for all its samples:
-view dependence costs nothing, and what the network says can be baked.
+Captures without transparency go on beyond the box: space outside is contracted into a shell around it, and samples grow
+with distance. The network gives, at a point, the logarithm of the optical thickness of a step and 3 (degree + 1)^2
+coefficients. They are composited along the ray and turned into a colour once a ray, since its direction is the same for
+all its samples: view dependence costs nothing, and what the network says can be baked.
 """
 
 from __future__ import annotations
