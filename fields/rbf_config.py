@@ -25,9 +25,9 @@ class Decoded:
     """Add an affine term of the features to the Gaussian units; other decoders have none."""
     parameters: int = 1_000_000
     """Budget: trained numbers never exceed it."""
-    grid_lr: float = 2e-2
+    grid_lr: float | None = 1e-2
     """Learning rate of the encoder's grids; falls along a cosine to a hundredth."""
-    decoder_lr: float = 1e-2
+    decoder_lr: float | None = 1e-2
     """Learning rate of the decoder; falls likewise."""
     batch: int = 1 << 16
     """Samples a step."""
@@ -39,8 +39,14 @@ class Decoded:
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         for name in ("grid_lr", "decoder_lr"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name}: expected a positive number, got {value}")
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Learning rates of grids and decoder."""
+        return self.grid_lr or 1e-2, self.decoder_lr or 1e-2
 
 
 @dataclass(frozen=True)
@@ -54,14 +60,27 @@ class RbfImageConfig(Decoded):
 
     affine: bool = True
     """Add an affine term of the features to the Gaussian units; other decoders have none."""
-    grid_lr: float = 5e-2
-    """Learning rate of the encoder's grids; falls along a cosine to a hundredth."""
-    decoder_lr: float = 3e-3
-    """Learning rate of the decoder; falls likewise."""
+    grid_lr: float | None = None
+    """Learning rate of the encoder's grids; falls along a cosine to a hundredth. By default what suits the encoder:
+    0.05 for Gaussian units and linear maps on a dictionary, 0.02 for networks on one, 0.01 for the other encoders."""
+    decoder_lr: float | None = None
+    """Learning rate of the decoder; falls likewise. By default 0.003 for Gaussian units on a dictionary, 0.001 for a
+    SIREN, else 0.01."""
     batch: int = 1 << 14
     """Samples a step: small ones leave time for many steps."""
     loss: Literal["l2", "l1"] = "l2"
     """Mean squared or mean absolute error of the colours, in the file's own values."""
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Learning rates of grids and decoder."""
+        grids, decoder = 1e-2, 1e-2
+        if self.encoder == "dictionary":
+            grids = 2e-2 if self.decoder.startswith("mlp") else 5e-2
+            decoder = 3e-3 if self.decoder == "gaussian" else 1e-2
+        if self.decoder == "siren":
+            decoder = 1e-3
+        return self.grid_lr or grids, self.decoder_lr or decoder
 
 
 @dataclass(frozen=True)
@@ -71,16 +90,16 @@ class RbfShapeConfig(Decoded):
     method: ClassVar[str] = "rbf-shape"
     subject: ClassVar[SubjectKind] = "shape"
     kernels: ClassVar[tuple[str, ...]] = ("grid", "rbf", "mlp")
-    default_steps: ClassVar[Mapping[str, int]] = {"cpu": 6_000, "cuda": 20_000}
+    default_steps: ClassVar[Mapping[str, int]] = {"cpu": 4_000, "cuda": 20_000}
 
     affine: bool = True
     """Add an affine term of the features to the Gaussian units (distances are smooth: it learns them much sooner);
     other decoders have none."""
     parameters: int = 3_500_000
     """Budget: trained numbers never exceed it."""
-    grid_lr: float = 1e-2
+    grid_lr: float | None = 1e-2
     """Learning rate of the encoder's grids; falls along a cosine to a hundredth."""
-    decoder_lr: float = 3e-3
+    decoder_lr: float | None = 3e-3
     """Learning rate of the decoder; falls likewise."""
     batch: int = 1 << 14
     """Samples a step: small ones leave time for many steps."""

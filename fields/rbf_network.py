@@ -65,7 +65,8 @@ class DecodedGrid(nn.Module):
         def cosine(step: int) -> float:
             return 0.01 + 0.99 * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
 
-        parts = (("grids", self.encoder, self.config.grid_lr), ("decoder", self.decoder, self.config.decoder_lr))
+        grids, decoder = self.config.rates
+        parts = (("grids", self.encoder, grids), ("decoder", self.decoder, decoder))
         return [
             {"params": list(part.parameters()), "name": name, "lr": lr, "schedule": cosine, "eps": 1e-15}
             for name, part, lr in parts
