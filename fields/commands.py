@@ -159,6 +159,15 @@ class BenchRbf:
     """Budgets of trained numbers."""
     encoder: Literal["dictionary", "dense", "hash"] = "hash"
     """Encoder of all contenders."""
+    decoders: tuple[Literal["gaussian", "linear", "mlp1", "mlp2", "siren", "instant-ngp"], ...] = (
+        "gaussian",
+        "linear",
+        "mlp1",
+        "mlp2",
+        "siren",
+        "instant-ngp",
+    )
+    """Contenders; instant-ngp: a hash grid with a network of two hidden layers, whatever the encoder of the others."""
     steps: int = 1000
     """Steps of each training."""
     seeds: int = 3

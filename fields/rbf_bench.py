@@ -33,7 +33,6 @@ from scenes.shape.pools import Pool, evaluation_pool
 from scenes.shape.scores import inside_iou
 from scenes.shape.shape import Shape, open_shape
 
-DECODERS = ("gaussian", "linear", "mlp1", "mlp2")
 PATCH, PROBE_STEPS, PROBE_LEVELS = 96, 500, (6, 10, 15, 24, 36)
 Train = Callable[[Any, Callable[[int], Any], int], None]
 """Trains a model on the batches of so many steps (`train.train`, which fields may not import)."""
@@ -56,13 +55,14 @@ def run(options: BenchRbf, train: Train) -> str:
         score = f"{row.score:.{digits}f}"
         print(" ".join(map(str, (*row[:5], row.params, score, f"{row.seconds:.1f} s"))), file=sys.stderr, flush=True)
 
-    trials = compare(config, subjects, options.parameters, options.seeds, options.steps, train, tell)
+    trials = compare(config, options.decoders, subjects, options.parameters, options.seeds, options.steps, train, tell)
     names = ", ".join(subject.name for subject in subjects)
     text = f"{machine()}. {names}; {options.steps} steps, {options.seeds} seeds.\n\n{table(trials, label, digits)}"
     if options.probe and isinstance(subjects[0], Picture):
         text += f"\nThe probe, on the middle of {subjects[0].name}:\n\n{probe(subjects[0], options.seeds)}"
     if options.write is not None:
-        name = f"rbf-{'shapes' if of_shapes else 'pictures'}-{options.encoder}"
+        kind = "shapes" if of_shapes else "pictures"
+        name = f"rbf-{subjects[0].name if len(subjects) == 1 else f'{len(subjects)}-{kind}'}-{options.encoder}"
         plot(options.write / f"{name}.png", trials, label)
         publish(options.write, name, text, {"commit": source_commit(), "trials": [row._asdict() for row in trials]})
     return text
@@ -82,18 +82,21 @@ class Trial(NamedTuple):
     seconds: float
 
 
-def contenders(config: Decoded) -> list[Decoded]:
-    """All decoders on the config's encoder; hash with a network, as instant-ngp has it; a SIREN. Rates are the defaults
-    of each, which suited it best of those tried on kodim08.
+def contenders(config: Decoded, decoders: Sequence[str]) -> list[Decoded]:
+    """One configuration a decoder, all on the config's encoder but for instant-ngp, which is a hash grid and a network.
+
+    Rates are the defaults of each, which suited it best of those tried on kodim08.
     """
-    found = [replace(config, decoder=decoder) for decoder in DECODERS]
-    if config.encoder != "hash":
-        found += [replace(config, encoder="hash", decoder=decoder) for decoder in ("gaussian", "mlp2")]
-    return [*found, replace(config, decoder="siren")]
+    return [
+        replace(config, encoder="hash", decoder="mlp2") if name == "instant-ngp" else replace(config, decoder=name)
+        for name in decoders
+        if not (name == "instant-ngp" and config.encoder == "hash" and "mlp2" in decoders)
+    ]
 
 
 def compare(
     config: Decoded,
+    decoders: Sequence[str],
     subjects: Sequence[Picture | Shape],
     budgets: Sequence[int],
     seeds: int,
@@ -105,7 +108,7 @@ def compare(
     pools = {subject.name: evaluation_pool(subject.distance) for subject in subjects if isinstance(subject, Shape)}
     trials = []
     for budget in budgets:
-        for contender in contenders(replace(config, parameters=budget)):
+        for contender in contenders(replace(config, parameters=budget), decoders):
             for subject in subjects:
                 for seed in range(seeds):
                     trials.append(trial(contender, subject, seed, steps, train, pools.get(subject.name)))

@@ -137,3 +137,10 @@ class RbfConfig(Decoded):
     transparency, which hides the rest."""
     samples_across: int = 256
     """Samples along a ray that crosses the longest side of the scene's box."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.sh_degree <= 3:
+            raise ValueError(f"sh_degree: expected 0 to 3, got {self.sh_degree}")
+        if self.samples_across < 1:
+            raise ValueError(f"samples_across: expected at least 1, got {self.samples_across}")
