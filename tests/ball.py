@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import torch
+from PIL import Image
 
 from render.camera import Camera, camera_from_fov, camera_rays, look_at
 from scenes.scene import Pixels, Scene, Split, View
@@ -48,3 +51,22 @@ def ball_scene(train: int = 20, test: int = 2) -> Scene:
     split = Split(tuple(names[:train]), (), tuple(names[train:]))
     bounds = torch.tensor([[-1.0] * 3, [1.0] * 3])
     return Scene("ball", "memory", tuple(views), split, torch.eye(4), bounds, background="white")
+
+
+def write_ball(folder: Path) -> None:
+    """The scene as a folder of the kind that Blender's synthetic scenes come in."""
+    scene = ball_scene()
+    opengl = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
+    for part, names in (("train", scene.split.train), ("test", scene.split.test)):
+        (folder / part).mkdir()
+        frames = []
+        for name in names:
+            view = scene.view(name)
+            pixels = view.load()
+            assert pixels.alpha is not None
+            rgba = torch.cat([pixels.rgb_srgb, pixels.alpha[..., None]], dim=-1)
+            Image.fromarray(rgba.numpy()).save(folder / part / f"{name}.png")
+            pose = (view.camera.world_from_camera @ opengl).tolist()
+            frames.append({"file_path": f"./{part}/{name}", "transform_matrix": pose})
+        document = {"camera_angle_x": 0.6, "frames": frames}
+        (folder / f"transforms_{part}.json").write_text(json.dumps(document))

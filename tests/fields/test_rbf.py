@@ -8,6 +8,7 @@ import torch
 
 import fields
 from fields.bake import Baked, grown
+from fields.checkpoint import read_checkpoint, write_checkpoint
 from fields.optimise import begin, checkpoint_of, restore
 from fields.rbf import MOST_RAYS, NeuronField, Rbf, batches, harmonic_colours
 from fields.rbf_config import RbfConfig
@@ -170,6 +171,16 @@ def test_weights_make_the_same_field(trained):
     names = {channel.name for channel in trained.channels}
     one, two = (model.render(ball_camera(0.3), names, {}) for model in (again, trained))
     assert all(torch.equal(one[name], two[name]) for name in names)
+
+
+def test_a_checkpoint_goes_to_the_disk_and_back(scene, tmp_path):
+    """Of a new model, too, whose tensors came from the scene: none may share memory with another."""
+    model = Rbf.from_scene(scene, SMALL)
+    for _ in train(model, batches(scene, SMALL, seed=0, device="cpu"), steps=1, state=(state := begin(model))):
+        pass
+    write_checkpoint(tmp_path, checkpoint_of(model, state, "rbf"))
+    back = read_checkpoint(tmp_path)
+    assert back.step == 1 and all(torch.equal(back.weights[name], value) for name, value in model.state_dict().items())
 
 
 def test_weights_of_another_model_are_refused(trained):
