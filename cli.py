@@ -284,7 +284,7 @@ def bench_rbf(options: BenchRbf) -> int:
         for _ in train_steps(model, batches, steps=steps):
             pass
 
-    print(rbf_bench.run(options, trained))
+    rbf_bench.run(options, trained)
     return 0
 
 

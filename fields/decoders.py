@@ -63,9 +63,11 @@ class GaussianLayer(nn.Module):
 
         Their weights become 0, so that the field does not change; widths are those of the start.
         """
+        if len(features) == 0:  # a step through empty space, in which all would seem to sleep
+            return 0
         asleep = self.activity(features).amax(dim=0) < ASLEEP
         count = int(asleep.sum())
-        if count and len(features):
+        if count:
             chosen = torch.randint(len(features), (count,), generator=generator).to(features.device)
             self.centres[asleep] = features[chosen].to(self.centres)
             self.log_scales[asleep] = math.log(SHARPNESS / (CENTRE_STD * math.sqrt(features.shape[1])))

@@ -79,7 +79,7 @@ def mirrored(x: Tensor, frequency: float) -> Tensor:
 def make_encoder(
     kind: EncoderKind, extent: Sequence[float], budget: int, std: float, generator: torch.Generator, *, finest: int
 ) -> GridFeatures | DictionaryFeatures:
-    """An encoder of at most `budget` numbers, and nearly as many.
+    """An encoder of at most `budget` numbers, and nearly as many; hashed tables, of powers of two, may be half that.
 
     extent: lengths of the domain's axes against each other. finest: nodes along the longest axis beyond which there is
     nothing to resolve. ValueError when the budget is too small for any grid.
@@ -129,7 +129,8 @@ def pyramid(extent: Sequence[float], finest: int, count: int) -> tuple[Level, ..
 def largest(levels: Callable[[int], tuple[Level, ...]], rows: int, low: int, high: int) -> tuple[Level, ...]:
     """The levels of the largest size in [low, high] whose table has at most `rows` rows."""
     if table_rows(levels(low)) > rows:
-        raise ValueError(f"parameters: room for {rows} grid nodes, the smallest grid has {table_rows(levels(low))}")
+        least = table_rows(levels(low))
+        raise ValueError(f"parameters: room for {max(rows, 0)} grid nodes, the smallest grid has {least}; allow more")
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if table_rows(levels(middle)) <= rows else (low, middle - 1)

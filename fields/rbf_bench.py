@@ -38,16 +38,19 @@ Train = Callable[[Any, Callable[[int], Any], int], None]
 """Trains a model on the batches of so many steps (`train.train`, which fields may not import)."""
 
 
-def run(options: BenchRbf, train: Train) -> str:
-    """Carry out the command: the table as Markdown; with `options.write`, JSON, table and plot are kept there.
+def run(options: BenchRbf, train: Train) -> None:
+    """Carry out the command: the table as Markdown is printed; with `options.write`, JSON, table and plot are kept.
 
     Raises ValueError for files that are not all pictures or all meshes, ImportError naming an extra that is absent.
     """
     shapes = [path.suffix.lower() in SUFFIXES for path in options.files]
     if not options.files or any(shapes) != all(shapes):
         raise ValueError("bench rbf: expected pictures, or meshes, one or more of one kind")
+    if options.write is not None:
+        figure_class()  # its absence is said before hours of training
     of_shapes = all(shapes)
     subjects = [open_shape(path) if of_shapes else open_picture(path) for path in options.files]
+    middle = middle_of(subjects[0]) if options.probe and isinstance(subjects[0], Picture) else None
     config = RbfShapeConfig(encoder=options.encoder) if of_shapes else RbfImageConfig(encoder=options.encoder)
     label, digits = ("IoU near the surface", 4) if of_shapes else ("PSNR (dB)", 2)
 
@@ -58,14 +61,13 @@ def run(options: BenchRbf, train: Train) -> str:
     trials = compare(config, options.decoders, subjects, options.parameters, options.seeds, options.steps, train, tell)
     names = ", ".join(subject.name for subject in subjects)
     text = f"{machine()}. {names}; {options.steps} steps, {options.seeds} seeds.\n\n{table(trials, label, digits)}"
-    if options.probe and isinstance(subjects[0], Picture):
-        text += f"\nThe probe, on the middle of {subjects[0].name}:\n\n{probe(subjects[0], options.seeds)}"
+    if middle is not None:
+        text += f"\nThe probe, on the middle of {subjects[0].name}:\n\n{probe(middle, options.seeds)}"
+    kind = "shapes" if of_shapes else "pictures"
+    name = f"rbf-{subjects[0].name if len(subjects) == 1 else f'{len(subjects)}-{kind}'}-{options.encoder}"
+    publish(options.write, name, text, {"commit": source_commit(), "trials": [row._asdict() for row in trials]})
     if options.write is not None:
-        kind = "shapes" if of_shapes else "pictures"
-        name = f"rbf-{subjects[0].name if len(subjects) == 1 else f'{len(subjects)}-{kind}'}-{options.encoder}"
         plot(options.write / f"{name}.png", trials, label)
-        publish(options.write, name, text, {"commit": source_commit(), "trials": [row._asdict() for row in trials]})
-    return text
 
 
 class Trial(NamedTuple):
@@ -104,7 +106,13 @@ def compare(
     train: Train,
     tell: Callable[[Trial], None],
 ) -> list[Trial]:
-    """Every contender of every budget on every subject with every seed."""
+    """Every contender of every budget on every subject with every seed.
+
+    ValueError, before anything is trained, for a budget that a contender has no room in.
+    """
+    for budget in budgets:
+        for contender in contenders(replace(config, parameters=budget), decoders):
+            fits(contender, subjects[0])
     pools = {subject.name: evaluation_pool(subject.distance) for subject in subjects if isinstance(subject, Shape)}
     trials = []
     for budget in budgets:
@@ -114,6 +122,14 @@ def compare(
                     trials.append(trial(contender, subject, seed, steps, train, pools.get(subject.name)))
                     tell(trials[-1])
     return trials
+
+
+def fits(config: Decoded, subject: Picture | Shape) -> None:
+    """ValueError that names budget and contender when it has no room."""
+    try:
+        fields.build(config, subject, seed=0, steps=1)  # pyright: ignore[reportArgumentType]
+    except ValueError as error:
+        raise ValueError(f"--parameters {config.parameters}: {config.encoder}, {config.decoder}: {error}") from None
 
 
 def trial(
@@ -157,15 +173,20 @@ def grouped(trials: Iterable[Trial]) -> dict[tuple[int, str, str], list[Trial]]:
     return found
 
 
-def plot(path: Path, trials: Sequence[Trial], label: str) -> None:
-    """Score against numbers trained, a line a contender; ImportError names the extra `plot`."""
+def figure_class() -> type[Any]:
+    """Matplotlib's Figure; ImportError names the extra `plot`."""
     try:
         from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(
             "bench rbf: the plot needs an extra: in Fieldbench's folder, pip install -e '.[plot]'"
         ) from error
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    return Figure
+
+
+def plot(path: Path, trials: Sequence[Trial], label: str) -> None:
+    """Score against numbers trained, a line a contender."""
+    figure = figure_class()(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot(xscale="log", xlabel="numbers trained", ylabel=label)
     lines: dict[str, list[tuple[float, float]]] = {}
     for (_, encoder, decoder), rows in grouped(trials).items():
@@ -183,12 +204,16 @@ def plot(path: Path, trials: Sequence[Trial], label: str) -> None:
 # --- the start of the Gaussian units ---------------------------------------------------------------------------------
 
 
-def probe(picture: Picture, seeds: int) -> str:
-    """PSNR of the patch after 500 full-batch steps, by decoder and start, as a Markdown table."""
+def middle_of(picture: Picture) -> Tensor:
+    """[PATCH^2, 3] colours of the patch in the middle of a picture; ValueError for a smaller one."""
     top, left = (picture.height - PATCH) // 2, (picture.width - PATCH) // 2
     if min(top, left) < 0:
         raise ValueError(f"{picture.name}: the probe needs {PATCH} x {PATCH} pixels; give a larger picture")
-    truth = picture.rows(top, top + PATCH)[:, left : left + PATCH].reshape(-1, 3)
+    return picture.rows(top, top + PATCH)[:, left : left + PATCH].reshape(-1, 3)
+
+
+def probe(truth: Tensor, seeds: int) -> str:
+    """PSNR of the patch's colours after 500 full-batch steps, by decoder and start, as a Markdown table."""
     lines = ["| decoder | trained | PSNR after 500 steps |", "|---|---:|---:|"]
     for name in ("gaussian", "gaussian, released start", "linear", "mlp1", "mlp2"):
         found = [probe_once(name, truth, seed) for seed in range(seeds)]

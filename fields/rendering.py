@@ -44,6 +44,9 @@ def render_run(
     run = open_run(folder)
     subject = subject_of(run)
     model, _ = load_model(run)
+    settings = {"baked": True} if baked else {}
+    if settings.keys() - {control.name for control in model.controls}:
+        raise ValueError(f"--baked: {folder} is a run of {run.config.method}, of which nothing is baked")
     if isinstance(subject, Picture):
         if path != "orbit":
             raise ValueError(f"--path {path}: {folder} is of a picture, of which --window chooses a part")
@@ -51,9 +54,6 @@ def render_run(
         return model.write(out, box, *window_size(subject, box, size))
     if window is not None:
         raise ValueError(f"--window {window}: {folder} is not of a picture; use --path")
-    settings = {"baked": True} if baked else {}
-    if settings.keys() - {control.name for control in model.controls}:
-        raise ValueError(f"--baked: {folder} is a run of {run.config.method}, of which nothing is baked")
     cameras, rate = _along(subject, model, path, size, frames)
     return _written(model, cameras, out, fps if fps is not None else rate, settings)
 

@@ -109,7 +109,7 @@ class OccupancySampler(nn.Module):
         self.box: Tensor
         self.thickness: Tensor
         self.distances: Tensor
-        self.register_buffer("box", box.float().clone())
+        self.register_buffer("box", box.float().clone())  # its own: no checkpoint holds a tensor twice
         self.register_buffer("thickness", torch.zeros(cascades, cells, cells, cells))
         self.register_buffer("distances", torch.zeros(cascades, cells, cells, cells, dtype=torch.uint8))
         self._refreshed = -1
