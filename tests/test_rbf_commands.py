@@ -119,7 +119,9 @@ def test_a_run_folder_that_is_used(picture, run, capsys):
     assert f"fieldbench resume {run}" in refused(["train", "rbf-image", picture, "--out", run], capsys)
 
 
-@pytest.mark.parametrize("window", ["0,0,1", "0,0,1,1.5", "0.5,0,0.5,1", "a,b,c,d", "0,0.9,1,0.1", "nan,0,1,1"])
+@pytest.mark.parametrize(
+    "window", ["0,0,1", "0,0,1,1.5", "0,0,1.5,1", "-0.1,0,1,1", "0.5,0,0.5,1", "a,b,c,d", "0,0.9,1,0.1", "nan,0,1,1"]
+)
 def test_bad_windows(run, tmp_path, capsys, window):
     said = refused(["render", run, "-o", tmp_path / "out.png", "--window", window], capsys)
     assert f"--window {window}: expected LEFT,TOP,RIGHT,BOTTOM" in said

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fields
-from fields.bake import Baked, grown
+from fields.bake import Baked, bake, grown
 from fields.checkpoint import read_checkpoint, write_checkpoint
 from fields.optimise import begin, checkpoint_of, restore
 from fields.rbf import MOST_RAYS, NeuronField, Rbf, batches, harmonic_colours
@@ -15,6 +15,7 @@ from fields.rbf_config import RbfConfig
 from kernels.traverse import distance_grid
 from render.camera import camera_from_fov, look_at
 from render.metrics import psnr
+from render.samplers import OccupancySampler
 from scenes.evaluate import held_out_psnr, truth_of
 from tests.ball import RADIUS, ball_camera, ball_scene
 from train import train
@@ -302,6 +303,47 @@ def test_a_field_without_matter_is_baked(scene):
     frame = model.render(ball_camera(0.1, 8), {"rgb", "alpha"}, {"baked": True})
     assert bool((frame["rgb"] == 1).all()) and not frame["alpha"].any()
     assert len(model.baked().coefficients) == 1
+
+
+class Brick:
+    """A Bakeable with a solid brick away from the middle, whose coefficients are the coordinates."""
+
+    def __init__(self):
+        self.bounds, self.step_length = torch.tensor([[-1.0] * 3, [1.0] * 3]), 0.05
+        self.low, self.high = torch.tensor([0.2, -0.8, -0.3]), torch.tensor([0.9, -0.5, 0.1])
+        self.sampler = OccupancySampler(self.bounds, self.step_length, cells=16)
+        centres = 2 * (torch.stack(torch.meshgrid(*[torch.arange(16) + 0.5] * 3, indexing="ij"), dim=-1) / 16) - 1
+        near = ((centres > self.low - 0.13) & (centres < self.high + 0.13)).all(dim=-1)
+        self.sampler.distances.copy_(distance_grid(near[None]))
+
+    def inside(self, x):
+        return ((x > self.low) & (x < self.high)).all(dim=1)
+
+    def raw(self, x):
+        return torch.cat([torch.where(self.inside(x), 3.0, -20.0)[:, None], x], dim=1)
+
+    def thickness(self, raw):
+        return raw[:, 0].exp() / self.step_length
+
+    def decode(self, values, rays):
+        return values[:, 1:]
+
+
+def test_what_is_baked_lies_where_it_was():
+    brick = Brick()
+    baked = bake(brick)
+    points = 2 * torch.rand(20_000, 3, generator=torch.Generator().manual_seed(0)) - 1
+    node = 2 / 64
+    deep = ((points > brick.low + node) & (points < brick.high - node)).all(dim=1)
+    far = ((points < brick.low - node) | (points > brick.high + node)).any(dim=1)
+    density, values = baked(points, points, torch.zeros(len(points)))
+    assert int(deep.sum()) > 50 and bool((density[deep] * brick.step_length > 15).all())
+    assert float(density[far].max()) < 1e-3
+    error = (values[deep, 1:] - points[deep]).abs()
+    assert float(error.max()) < 0.51 * node + 1e-3, "the nearest node's"
+    cell = ((points + 1) / 2 * 32).long()
+    occupied = baked.distances[0][cell.unbind(dim=1)] == 0
+    assert bool(occupied[brick.inside(points)].all()) and float(occupied[far].float().mean()) < 0.1
 
 
 def test_grown_cells():
