@@ -1,7 +1,6 @@
-"""The commands on pictures and radiance fields: train to export, compare, and what they say when something is off."""
+"""The commands on pictures and radiance fields: train to export, and what they say when something is off."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -29,7 +28,7 @@ def picture(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(picture, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "ramp"
-    assert cli.main(["train", "rbf-image", str(picture), *SMALL, "--steps", "300", "--out", str(out)]) == 0
+    assert cli.main(["train", "rbf-image", str(picture), *SMALL, "--steps", "150", "--out", str(out)]) == 0
     return out
 
 
@@ -83,7 +82,7 @@ def test_render_writes_openexr(run, tmp_path):
 
 def test_resume_finds_nothing_left_to_do(run, capsys):
     assert cli.main(["resume", str(run)]) == 0
-    assert "300 steps" in capsys.readouterr().err
+    assert "150 steps" in capsys.readouterr().err
 
 
 # --- what does not ---------------------------------------------------------------------------------------------------
@@ -119,7 +118,9 @@ def test_a_run_folder_that_is_used(picture, run, capsys):
     assert f"fieldbench resume {run}" in refused(["train", "rbf-image", picture, "--out", run], capsys)
 
 
-@pytest.mark.parametrize("window", ["0,0,1", "0,0,1,1.5", "0.5,0,0.5,1", "a,b,c,d", "0,0.9,1,0.1", "nan,0,1,1"])
+@pytest.mark.parametrize(
+    "window", ["0,0,1", "0,0,1,1.5", "0,0,1.5,1", "-0.1,0,1,1", "0.5,0,0.5,1", "a,b,c,d", "0,0.9,1,0.1", "nan,0,1,1"]
+)
 def test_bad_windows(run, tmp_path, capsys, window):
     said = refused(["render", run, "-o", tmp_path / "out.png", "--window", window], capsys)
     assert f"--window {window}: expected LEFT,TOP,RIGHT,BOTTOM" in said
@@ -164,7 +165,7 @@ def test_a_radiance_field_from_photos_to_its_grid(ball_run, tmp_path, capsys, mo
     monkeypatch.setattr("fields.bake.CELLS", 32)
     assert cli.main(["evaluate", str(ball_run)]) == 0
     scores = json.loads((ball_run / "eval" / "metrics.json").read_text())
-    assert scores["method"] == "rbf" and scores["psnr"] > 20 and len(scores["views"]) == 2
+    assert scores["method"] == "rbf" and scores["psnr"] > 18 and len(scores["views"]) == 2
     pictures = []
     for name, flags in (("exact", []), ("baked", ["--baked"])):
         out = tmp_path / name
@@ -182,69 +183,3 @@ def test_windows_are_of_pictures(ball_run, tmp_path, capsys):
     assert "--window 0,0,1,1" in said and "is not of a picture; use --path" in said
     assert "ends in .npz" in refused(["export", ball_run, "-o", tmp_path / "out.ply"], capsys)
     assert not list(tmp_path.iterdir())
-
-
-# --- comparing -------------------------------------------------------------------------------------------------------
-
-
-DECODERS = {"gaussian", "linear", "mlp1", "mlp2", "siren"}
-
-
-@pytest.fixture
-def bench(tmp_path):
-    path = tmp_path / "tiny.png"
-    Image.fromarray(ramp(16, 16)).save(path)
-    return ["bench", "rbf", str(path), "--parameters", "8000", "--steps", "3", "--seeds", "2"]
-
-
-def test_bench_prints_a_table(bench, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # which only the plot needs
-    assert cli.main(bench) == 0
-    table = capsys.readouterr().out
-    assert table.count("| numbers at most | encoder | decoder |") == 1 and "PSNR (dB)" in table
-    rows = [line for line in table.splitlines() if line.startswith("| 8,000 |")]
-    assert {row.split("|")[3].strip() for row in rows} == DECODERS and len(rows) == len(DECODERS)
-    assert all(" ± " in row for row in rows)
-    assert [path.name for path in tmp_path.iterdir()] == ["tiny.png"]
-
-
-def test_bench_keeps_table_figures_and_plot(bench, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    out = tmp_path / "found"
-    assert cli.main([*bench, "--write", str(out)]) == 0
-    table = capsys.readouterr().out
-    assert table.count("| numbers at most |") == 1 and (out / "rbf-pictures-hash.md").read_text() in table
-    trials = json.loads((out / "rbf-pictures-hash.json").read_text())["trials"]
-    assert {(row["decoder"], row["seed"]) for row in trials} == {(name, seed) for name in DECODERS for seed in (0, 1)}
-    assert len(trials) == 10 and all(0 < row["params"] <= 8000 and row["bytes"] > 0 for row in trials)
-    assert Image.open(out / "rbf-pictures-hash.png").width > 500
-
-
-def test_bench_says_at_once_that_it_cannot_plot(bench, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setattr("fields.rbf_bench.compare", lambda *_: pytest.fail("trained for nothing"))
-    said = refused([*bench, "--write", tmp_path / "found"], capsys)
-    assert "pip install -e '.[plot]'" in said
-
-
-def test_bench_says_at_once_which_budget_is_too_small(bench, capsys, monkeypatch):
-    """Of 64 Gaussian units the centres and widths alone are 4,096 numbers."""
-    monkeypatch.setattr("fields.rbf_bench.trial", lambda *_: pytest.fail("trained for nothing"))
-    said = refused([*bench, "--parameters", 3000, 8000], capsys)
-    assert "--parameters 3000: hash, gaussian: parameters: room for 0 grid nodes" in said
-
-
-def test_bench_wants_files_of_one_kind(picture, tmp_path, capsys):
-    said = refused(["bench", "rbf", picture, tmp_path / "a.obj"], capsys)
-    assert "expected pictures, or meshes, one or more of one kind" in said
-
-
-def test_bench_compares_starts_on_a_patch_that_fits(bench, capsys, monkeypatch):
-    monkeypatch.setattr("fields.rbf_bench.contenders", lambda config: [config])
-    assert "tiny: the probe needs 96 x 96 pixels; give a larger picture" in refused([*bench, "--probe"], capsys)
-    monkeypatch.setattr("fields.rbf_bench.PATCH", 16)
-    monkeypatch.setattr("fields.rbf_bench.PROBE_STEPS", 4)
-    capsys.readouterr()
-    assert cli.main([*bench, "--probe"]) == 0
-    table = capsys.readouterr().out
-    assert "The probe, on the middle of tiny" in table and "| gaussian, released start | 1" in table

@@ -1,13 +1,11 @@
-"""The radiance field: learning a ball, resuming, channels, and its baked grid."""
+"""The radiance field: learning a ball, resuming, channels."""
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 import fields
-from fields.bake import Baked, grown
 from fields.checkpoint import read_checkpoint, write_checkpoint
 from fields.optimise import begin, checkpoint_of, restore
 from fields.rbf import MOST_RAYS, NeuronField, Rbf, batches, harmonic_colours
@@ -39,14 +37,6 @@ def trained(scene):
     return learned(scene, SMALL, 200)
 
 
-@pytest.fixture(autouse=True)
-def coarse_bakes(monkeypatch):
-    """A grid of 65 nodes is baked in milliseconds, and finer than this field."""
-    monkeypatch.setattr("fields.bake.NODES", 65)
-    monkeypatch.setattr("fields.rbf.NODES", 65)
-    monkeypatch.setattr("fields.bake.CELLS", 32)
-
-
 def mean_colour_psnr(scene):
     """PSNR on the test views of the training views' mean colour."""
     train_views, test_views = (
@@ -67,10 +57,10 @@ def test_learns_a_ball(trained, scene):
 
 
 def test_learns_a_ball_with_a_dictionary(scene):
-    """Measured: 27.8 dB."""
+    """Measured: 24.8 dB."""
     config = replace(SMALL, encoder="dictionary", parameters=60_000, sh_degree=0)
-    model = learned(scene, config, 200)
-    assert held_out_psnr(model, scene, scene.split.test) > mean_colour_psnr(scene) + 11
+    model = learned(scene, config, 140)
+    assert held_out_psnr(model, scene, scene.split.test) > mean_colour_psnr(scene) + 9
     assert model.counts()["parameters"] <= config.parameters
 
 
@@ -155,7 +145,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(scene, monkeypatch):
     state = begin(first)
     for _ in train(first, pixels, steps=21, state=state):
         pass
-    first.render(ball_camera(0.1, 8), {"rgb", "alpha", "neuron", "density"}, {"baked": True})  # to look changes nothing
+    first.render(ball_camera(0.1, 8), {"rgb", "alpha", "neuron", "density"}, {})  # to look changes nothing
     saved = checkpoint_of(first, state, "rbf")
     assert {"rays", "bounds", "sampler.thickness", "sampler.distances"} <= saved.weights.keys()
     second = Rbf.from_weights(config, saved.weights, seed=3, steps=40)
@@ -249,92 +239,3 @@ def test_channels_that_are_not_there(trained, scene):
     network = Rbf.from_scene(scene, replace(SMALL, decoder="mlp1"))
     assert "neuron" not in {channel.name for channel in network.channels}
     assert [control.name for control in network.controls] == ["baked", "slice axis", "slice offset"]
-
-
-# --- baking ----------------------------------------------------------------------------------------------------------
-
-
-def test_baked_pictures_agree_with_the_field_s(trained):
-    """Measured with 65 nodes a side: 31.8 to 34.0 dB."""
-    for turn in (0.05, 0.4, 0.8):
-        camera = ball_camera(turn, 40)
-        names = {"rgb", "alpha", "depth"}
-        exact, baked = (trained.render(camera, names, {"baked": flag}) for flag in (False, True))
-        assert psnr(baked.rgb, exact.rgb) > 28 and not torch.equal(baked.rgb, exact.rgb)
-        assert float((baked["alpha"] - exact["alpha"]).abs().mean()) < 0.02
-        solid = exact["alpha"] > 0.95
-        assert float((baked["depth"] - exact["depth"])[solid].abs().mean()) < 0.05
-
-
-def test_baked_numbers_are_the_field_s_at_the_nodes(trained):
-    baked = trained.baked()
-    assert isinstance(baked, Baked) and baked.rows.shape == (65**3,)
-    kept = baked.rows.nonzero()[:, 0]
-    assert 0 < len(kept) == len(baked.coefficients) - 1 < 65**3 // 2, "far from matter there is none"
-    node = kept[:: max(1, len(kept) // 50)]
-    ticks = torch.stack([node % 65, node // 65 % 65, node // 65**2], dim=1)
-    points = trained.bounds[0] + ticks / 64 * (trained.bounds[1] - trained.bounds[0])
-    raw = trained.raw(points).detach()
-    density, values = baked(points, points, torch.zeros(len(points)))
-    torch.testing.assert_close(values, raw, rtol=2e-3, atol=2e-3)
-    torch.testing.assert_close(density, trained.thickness(raw), rtol=2e-2, atol=1e-2)
-    assert baked.bytes == sum(
-        tensor.nbytes for tensor in (baked.densities, baked.rows, baked.coefficients, baked.distances)
-    )
-
-
-def test_it_is_baked_anew_after_a_step(scene, trained):
-    model = Rbf.from_weights(SMALL, trained.state_dict(), seed=1, steps=200)
-    first = model.baked()
-    model.render(ball_camera(0.1, 4), {"rgb"}, {"baked": True})
-    assert model.baked() is first
-    pixels = batches(scene, SMALL, seed=1, device="cpu")
-    before = model.render(ball_camera(0.1, 8), {"rgb"}, {"baked": True}).rgb
-    for _ in train(model, pixels, steps=1):
-        pass
-    assert model.baked() is not first
-    assert not torch.equal(model.render(ball_camera(0.1, 8), {"rgb"}, {"baked": True}).rgb, before)
-
-
-def test_a_field_without_matter_is_baked(scene):
-    """Fog so thin is nothing."""
-    model = Rbf.from_scene(scene, SMALL)
-    frame = model.render(ball_camera(0.1, 8), {"rgb", "alpha"}, {"baked": True})
-    assert bool((frame["rgb"] == 1).all()) and not frame["alpha"].any()
-    assert len(model.baked().coefficients) == 1
-
-
-def test_grown_cells():
-    cells = torch.zeros(5, 5, 5, dtype=torch.bool)
-    cells[2, 2, 0] = True
-    expected = torch.zeros_like(cells)
-    expected[1:4, 1:4, :2] = True
-    assert torch.equal(grown(cells), expected)
-
-
-def test_exported_numbers(trained, tmp_path):
-    world_from_input = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0]))
-    line = trained.export(tmp_path / "ball.npz", world_from_input)
-    with np.load(tmp_path / "ball.npz") as file:
-        found = dict(file)
-    assert found.keys() == {"bounds", "world_from_input", "density", "node", "harmonics"}
-    count = len(found["node"])
-    assert line == f"{tmp_path / 'ball.npz'}: {count:,} nodes of a grid of 65^3, harmonics of degree 1"
-    assert found["density"].shape == (65, 65, 65) and found["density"].dtype == np.float16
-    assert found["harmonics"].shape == (count, 12) and found["harmonics"].dtype == np.float16
-    np.testing.assert_array_equal(found["bounds"], trained.bounds.numpy())
-    np.testing.assert_array_equal(found["world_from_input"], world_from_input.numpy())
-    z, y, x = np.unravel_index(found["node"], (65, 65, 65))
-    points = torch.from_numpy(np.stack([x, y, z], axis=1) / 32 - 1).float()
-    raw = trained.raw(points).detach()
-    np.testing.assert_allclose(found["harmonics"], raw[:, 1:], rtol=2e-3, atol=2e-3)
-    density = found["density"][z, y, x].astype(np.float32)
-    np.testing.assert_allclose(density, trained.thickness(raw), rtol=2e-2, atol=1e-2)
-    solid = np.linalg.norm(points[density * trained.step_length > 1].numpy(), axis=1)
-    assert len(solid) > 100 and np.quantile(solid, 0.95) < RADIUS + 0.1
-
-
-def test_another_suffix_is_refused(trained, tmp_path):
-    with pytest.raises(ValueError, match=r"out\.ply: .* exported as its baked grid; give a name that ends in \.npz"):
-        trained.export(tmp_path / "out.ply", torch.eye(4))
-    assert not list(tmp_path.iterdir())
