@@ -45,7 +45,8 @@ class DictionaryFeatures(nn.Module):
     """Features [P, dims] -> [P, 16]: coefficients, interpolated in one dense grid, times basis functions.
 
     coefficients: nodes along each axis. bases: for every basis grid its channels (they add up to 16), its nodes a side
-    and its frequency: it covers the unit cube so many times, mirrored in turn, so that the product is continuous.
+    and its frequency: it covers the longest axis so many times, mirrored in turn, so that the product is continuous.
+    extent: lengths of the axes against each other, of which the bases keep the shape.
     std: of the coefficients at the start; bases start around 1, so that the product starts as the coefficients do.
     """
 
@@ -53,6 +54,7 @@ class DictionaryFeatures(nn.Module):
         self,
         coefficients: tuple[int, ...],
         bases: Sequence[tuple[int, int, float]],
+        extent: Sequence[float],
         std: float,
         generator: torch.Generator,
     ) -> None:
@@ -61,13 +63,15 @@ class DictionaryFeatures(nn.Module):
         channels = CHANNELS["dictionary"]
         self.coefficients = GridFeatures(dense_levels([coefficients], dims), channels, std, generator)
         self.frequencies = tuple(frequency for _, _, frequency in bases)
+        self.extent = tuple(side / max(extent) for side in extent)
         self.bases = nn.ModuleList(
             GridFeatures(dense_levels([nodes], dims), part, 0.5, generator, mean=1.0) for part, nodes, _ in bases
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class; x: [P, dims] in [0, 1]."""
-        parts = [basis(mirrored(x, often)) for basis, often in zip(self.bases, self.frequencies, strict=True)]
+        place = x * x.new_tensor(self.extent)
+        parts = [basis(mirrored(place, often)) for basis, often in zip(self.bases, self.frequencies, strict=True)]
         return self.coefficients(x) * (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
 
 
@@ -102,10 +106,13 @@ def make_encoder(
 def dictionary(
     extent: Sequence[float], budget: int, std: float, generator: torch.Generator, finest: int
 ) -> DictionaryFeatures:
-    """In the plane one basis of 33 nodes, 32 times; in space six, of frequencies 2 to 8, six sevenths of the budget."""
+    """In the plane one basis of 33 nodes, 32 times; in space five, of frequencies 2 to 6.8, six sevenths of the budget.
+
+    No basis is finer than `finest`: between pixels it would be free, and a picture full of noise when zoomed into.
+    """
     if len(extent) == 2:
         nodes = 33 if budget > 200_000 else 17
-        bases = [(16, nodes, 32.0)]
+        bases = [(16, nodes, min(32.0, finest / (nodes - 1)))]
     else:
         scale = (budget * 6 / 7 / 10.15e6) ** (1 / 3)  # of the published grids, which have 10.15 million numbers
         sizes = (32, 51, 70, 89, 108, 128)
@@ -115,7 +122,7 @@ def dictionary(
         ]
     spent = sum(part * nodes ** len(extent) for part, nodes, _ in bases)
     levels = largest(lambda size: pyramid(extent, size, 1), (budget - spent) // 16, 2, finest)
-    return DictionaryFeatures(levels[0].resolution, bases, std, generator)
+    return DictionaryFeatures(levels[0].resolution, bases, extent, std, generator)
 
 
 def pyramid(extent: Sequence[float], finest: int, count: int) -> tuple[Level, ...]:

@@ -39,12 +39,13 @@ class TrainOptions(Generic[Config]):
     method: Positional[Annotated[str, arg(metavar="METHOD")]]
     """What to train."""
     scene: Positional[Annotated[str, arg(metavar="SCENE")]]
-    """A folder of photos with poses (transforms.json, COLMAP, LLFF), or `demo` for the bundled scene."""
+    """A folder of photos with poses (transforms.json, COLMAP, LLFF), or `demo` for the bundled scene; for rbf-image the
+    file of a picture, for rbf-shape of a mesh."""
     config: Annotated[Config, arg(name="")]
     out: Annotated[Path | None, arg(metavar="RUN")] = None
     """Run folder to make; by default runs/SCENE-METHOD-TIME."""
     steps: int | None = None
-    """Total steps, the horizon of all schedules; by default 3,000 on a CPU and 30,000 on a GPU."""
+    """Total steps, the horizon of all schedules; by default what the method needs (docs/systems)."""
     seed: int = 0
     """Seed of everything random."""
     device: Literal["cpu", "cuda"] = "cpu"

@@ -46,6 +46,8 @@ def run(options: BenchRbf, train: Train) -> None:
     shapes = [path.suffix.lower() in SUFFIXES for path in options.files]
     if not options.files or any(shapes) != all(shapes):
         raise ValueError("bench rbf: expected pictures, or meshes, one or more of one kind")
+    if options.probe and all(shapes):
+        raise ValueError("--probe: a patch of a picture, and these are meshes; leave it out")
     if options.write is not None:
         figure_class()  # its absence is said before hours of training
     of_shapes = all(shapes)

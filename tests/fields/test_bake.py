@@ -56,14 +56,13 @@ def test_baked_numbers_are_the_field_s_at_the_nodes(trained):
     assert 0 < len(kept) == len(baked.coefficients) - 1 < 65**3 // 2, "far from matter there is none"
     node = kept[:: max(1, len(kept) // 50)]
     ticks = torch.stack([node % 65, node // 65 % 65, node // 65**2], dim=1)
-    points = trained.bounds[0] + ticks / 64 * (trained.bounds[1] - trained.bounds[0])
+    points = baked.bounds[0] + ticks / 64 * (baked.bounds[1] - baked.bounds[0])
     raw = trained.raw(points).detach()
     density, values = baked(points, points, torch.zeros(len(points)))
     torch.testing.assert_close(values, raw, rtol=2e-3, atol=2e-3)
-    torch.testing.assert_close(density, trained.thickness(raw), rtol=2e-2, atol=1e-2)
-    assert baked.bytes == sum(
-        tensor.nbytes for tensor in (baked.densities, baked.rows, baked.coefficients, baked.distances)
-    )
+    wanted = trained.thickness(raw).clamp(min=1e-4 / baked.step)
+    torch.testing.assert_close(density, wanted, rtol=2e-2, atol=1e-2)
+    assert baked.bytes == sum(tensor.nbytes for tensor in (baked.logs, baked.rows, baked.coefficients, baked.distances))
 
 
 def test_it_is_baked_anew_after_a_step(scene, trained):
@@ -115,16 +114,20 @@ def test_what_is_baked_lies_where_it_was():
     brick = Brick()
     baked = bake(brick)
     points = 2 * torch.rand(20_000, 3, generator=torch.Generator().manual_seed(0)) - 1
-    node = 2 / 64
+    low, high = baked.bounds
+    assert bool((low < brick.low).all() and (high > brick.high).all()) and float((high - low).max()) < 1.3, "tight"
+    node = float((high - low).max()) / 64
     deep = ((points > brick.low + node) & (points < brick.high - node)).all(dim=1)
     far = ((points < brick.low - node) | (points > brick.high + node)).any(dim=1)
     density, values = baked(points, points, torch.zeros(len(points)))
     assert int(deep.sum()) > 50 and bool((density[deep] * brick.step_length > 15).all())
-    assert float(density[far].max()) < 1e-3
+    assert float(density[far].max()) * brick.step_length < 1.1e-4
     error = (values[deep, 1:] - points[deep]).abs()
     assert float(error.max()) < 0.51 * node + 1e-3, "the nearest node's"
-    cell = ((points + 1) / 2 * 32).long()
-    occupied = baked.distances[0][cell.unbind(dim=1)] == 0
+    place = (points - low) / (high - low)
+    inner = ((place > 0) & (place < 1)).all(dim=1)
+    cell = (place * 32).long().clamp(0, 31)
+    occupied = (baked.distances[0][cell.unbind(dim=1)] == 0) & inner
     assert bool(occupied[brick.inside(points)].all()) and float(occupied[far].float().mean()) < 0.1
 
 
@@ -141,20 +144,22 @@ def test_exported_numbers(trained, tmp_path):
     line = trained.export(tmp_path / "ball.npz", world_from_input)
     with np.load(tmp_path / "ball.npz") as file:
         found = dict(file)
-    assert found.keys() == {"bounds", "world_from_input", "density", "node", "harmonics"}
+    assert found.keys() == {"bounds", "sample", "world_from_input", "log_thickness", "node", "harmonics"}
     count = len(found["node"])
     assert line == f"{tmp_path / 'ball.npz'}: {count:,} nodes of a grid of 65^3, harmonics of degree 1"
-    assert found["density"].shape == (65, 65, 65) and found["density"].dtype == np.float16
+    assert found["log_thickness"].shape == (65, 65, 65) and found["log_thickness"].dtype == np.float16
     assert found["harmonics"].shape == (count, 12) and found["harmonics"].dtype == np.float16
-    np.testing.assert_array_equal(found["bounds"], trained.bounds.numpy())
+    low, high = found["bounds"]
+    np.testing.assert_array_equal(found["bounds"], trained.baked().bounds.numpy())
     np.testing.assert_array_equal(found["world_from_input"], world_from_input.numpy())
     z, y, x = np.unravel_index(found["node"], (65, 65, 65))
-    points = torch.from_numpy(np.stack([x, y, z], axis=1) / 32 - 1).float()
+    points = torch.from_numpy(low + np.stack([x, y, z], axis=1) / 64 * (high - low)).float()
     raw = trained.raw(points).detach()
     np.testing.assert_allclose(found["harmonics"], raw[:, 1:], rtol=2e-3, atol=2e-3)
-    density = found["density"][z, y, x].astype(np.float32)
-    np.testing.assert_allclose(density, trained.thickness(raw), rtol=2e-2, atol=1e-2)
-    solid = np.linalg.norm(points[density * trained.step_length > 1].numpy(), axis=1)
+    thickness = np.exp(found["log_thickness"][z, y, x].astype(np.float32))
+    wanted = (trained.thickness(raw) * float(found["sample"])).clamp(min=1e-4)
+    np.testing.assert_allclose(thickness, wanted, rtol=2e-2, atol=1e-3)
+    solid = np.linalg.norm(points[thickness > 1].numpy(), axis=1)
     assert len(solid) > 100 and np.quantile(solid, 0.95) < RADIUS + 0.1
 
 

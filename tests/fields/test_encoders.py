@@ -84,13 +84,14 @@ def test_grid_features_interpolate_all_levels(resolution):
     [((12, 7), [(16, 9, 8.0)]), ((5, 6, 4), [(4, 3, 2.0), (4, 5, 3.2), (4, 6, 4.4), (2, 7, 5.6), (2, 8, 6.8)])],
 )
 def test_dictionary_features_are_coefficients_times_folded_bases(coefficients, bases):
-    encoder = DictionaryFeatures(coefficients, bases, 1.0, random())
+    extent = (1.0, 0.5, 0.75)[: len(coefficients)]
+    encoder = DictionaryFeatures(coefficients, bases, extent, 1.0, random())
     dims = len(coefficients)
     x = torch.rand(300, dims, generator=random(1))
     expected = interpolated(encoder.coefficients.table, coefficients, x)
     first = 0
     for basis, (part, nodes, often) in zip(encoder.bases, bases, strict=True):
-        turn = (x.double() * often) % 2  # up from 0 to 1, and down again
+        turn = (x.double() * torch.tensor(extent) * often) % 2  # up from 0 to 1, and down again
         folded = torch.minimum(turn, 2 - turn).float()
         expected[:, first : first + part] *= interpolated(basis.table, (nodes,) * dims, folded)
         first += part
