@@ -28,7 +28,7 @@ NODES = 321
 CELLS = 160
 """A side of the occupancy grid."""
 CHUNK = 1 << 17
-LEAST_OPACITY = 1e-2
+LEAST_OPACITY = 0.1
 """Of a sample: cells in which no node has more are empty."""
 EMPTY = math.log(1e-4)
 """Logarithm of the thickness of a sample where there is nothing; less would move edges inwards."""

@@ -48,7 +48,7 @@ NEAR = 0.05
 FAR = 1e4
 RENDER_RAYS = 1 << 13
 """Rays of a picture that are marched at once."""
-BAKED_RAYS = 1 << 16
+BAKED_RAYS = 1 << 18
 BAKED_THRESHOLD, BAKED_INVISIBLE = 1e-2, 4e-3
 """Transmittance at which a ray ends, weight below which a sample has no colour."""
 
