@@ -23,6 +23,7 @@ SHARPNESS = 4.0
 SKIP_STD = 0.3
 """Of the affine term's part at the start, times the root of the channels: it hands gradients to features at once."""
 LOG_SCALE_RANGE = (-4.0, 5.0)
+MOST_WOKEN = 4
 ASLEEP = 1e-3
 """A unit whose activation never exceeds this on many samples takes no part."""
 
@@ -59,20 +60,19 @@ class GaussianLayer(nn.Module):
 
     @torch.no_grad()
     def reseed(self, features: Tensor, generator: torch.Generator) -> int:
-        """Put units that sleep on all `features` [P, D] onto random ones of them; returns how many.
+        """Put units that sleep on all `features` [P, D] onto random ones of them, a few at a time; returns how many.
 
-        Their weights become 0, so that the field does not change; widths are those of the start.
+        Their weights become 0, so that the field does not change; widths are those of the start. Many at once would all
+        learn the same thing in the next steps, and the loss would jump.
         """
         if len(features) == 0:  # a step through empty space, in which all would seem to sleep
             return 0
-        asleep = self.activity(features).amax(dim=0) < ASLEEP
-        count = int(asleep.sum())
-        if count:
-            chosen = torch.randint(len(features), (count,), generator=generator).to(features.device)
-            self.centres[asleep] = features[chosen].to(self.centres)
-            self.log_scales[asleep] = math.log(SHARPNESS / (CENTRE_STD * math.sqrt(features.shape[1])))
-            self.weights[:, asleep] = 0
-        return count
+        asleep = (self.activity(features).amax(dim=0) < ASLEEP).nonzero()[:MOST_WOKEN, 0]
+        chosen = torch.randint(len(features), (len(asleep),), generator=generator).to(features.device)
+        self.centres[asleep] = features[chosen].to(self.centres)
+        self.log_scales[asleep] = math.log(SHARPNESS / (CENTRE_STD * math.sqrt(features.shape[1])))
+        self.weights[:, asleep] = 0
+        return len(asleep)
 
 
 class Network(nn.Module):

@@ -98,7 +98,7 @@ class RbfImage(nn.Module):
     @property
     def channels(self) -> tuple[Channel, ...]:
         """What can be rendered."""
-        neuron = (Channel("neuron", colour_map="viridis"),) if self._gaussian else ()
+        neuron = (Channel("neuron", range=None, colour_map="viridis"),) if self._gaussian else ()
         return (
             Channel("rgb"),
             Channel("alpha", colour_map="grey"),
