@@ -53,7 +53,7 @@ def options(photos, out, extra):
 
 
 def finish(session):
-    batches = view_batches(session.scene, seed=session.run.seed, device="cpu")
+    batches = view_batches(session.subject, seed=session.run.seed, device="cpu")
     for _ in train_run(session, batches):
         pass
     return final_bytes(session.run)
@@ -65,7 +65,7 @@ def test_a_resumed_run_of_splats_is_bit_for_bit_the_same(photos, tmp_path, extra
     session = start(options(photos, tmp_path / "cut", extra))
     sizes = set()
     for stop in (1, 9, 17):
-        reports = train_run(session, view_batches(session.scene, seed=session.run.seed, device="cpu"))
+        reports = train_run(session, view_batches(session.subject, seed=session.run.seed, device="cpu"))
         for report in reports:
             sizes.add(report.counts["Gaussians"])
             if report.step == stop:
