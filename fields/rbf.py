@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from fields.bake import NODES, Baked, bake
-from fields.decoders import GaussianLayer
 from fields.rbf_config import RbfConfig
 from fields.rbf_network import DecodedGrid, count
 from fields.rbf_neuron import NeuronField
@@ -149,13 +148,12 @@ class Rbf(nn.Module):
     @property
     def channels(self) -> tuple[Channel, ...]:
         """What can be rendered."""
-        neuron = (Channel("neuron", range=None, colour_map="viridis"),) if self._gaussian else ()
         return (
             Channel("rgb"),
             Channel("alpha", colour_map="grey"),
             Channel("depth", range=None, unit="world units", colour_map="turbo"),
             Channel("density", unit="opacity of a sample", colour_map="viridis"),
-            *neuron,
+            *self.network.neuron_channels,
         )
 
     @property
@@ -163,17 +161,12 @@ class Rbf(nn.Module):
         """What a person may set: whether pictures are made from a baked grid, which is baked anew after every step that
         it has not seen; the slice of "density", in half sides of the box; the unit of "neuron".
         """
-        neuron = (Control("neuron", "slider", 0, range=(0, self.config.units - 1)),) if self._gaussian else ()
         return (
             Control("baked", "checkbox", False),
             Control("slice axis", "choice", "z", choices=("x", "y", "z")),
             Control("slice offset", "slider", 0.0, range=(-1.0, 1.0)),
-            *neuron,
+            *self.network.neuron_controls,
         )
-
-    @property
-    def _gaussian(self) -> GaussianLayer | None:
-        return self.network.decoder if isinstance(self.network.decoder, GaussianLayer) else None
 
     def box(self) -> tuple[Tensor, Tensor]:
         """[3], [3]: the lower and upper corner of the box in the world."""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fields.decoders import GaussianLayer
 from fields.rbf_config import RbfImageConfig
 from fields.rbf_network import DecodedGrid, count
 from render.camera import Camera
@@ -98,22 +97,17 @@ class RbfImage(nn.Module):
     @property
     def channels(self) -> tuple[Channel, ...]:
         """What can be rendered."""
-        neuron = (Channel("neuron", range=None, colour_map="viridis"),) if self._gaussian else ()
         return (
             Channel("rgb"),
             Channel("alpha", colour_map="grey"),
             Channel("depth", None, "world units", "turbo"),
-            *neuron,
+            *self.network.neuron_channels,
         )
 
     @property
     def controls(self) -> tuple[Control, ...]:
         """What a person may set."""
-        return (Control("neuron", "slider", 0, range=(0, self.config.units - 1)),) if self._gaussian else ()
-
-    @property
-    def _gaussian(self) -> GaussianLayer | None:
-        return self.network.decoder if isinstance(self.network.decoder, GaussianLayer) else None
+        return self.network.neuron_controls
 
     def box(self) -> tuple[Tensor, Tensor]:
         """[3], [3]: the rectangle in the world that the picture fills; its longer side is 1."""
@@ -143,7 +137,7 @@ class RbfImage(nn.Module):
         return to_space(colours, "linear" if self.linear else "srgb", "srgb").clamp(0, 1)
 
     def _activity(self, seen: PlaneView, neuron: int) -> Tensor:
-        layer = self._gaussian
+        layer = self.network.gaussian
         if layer is None or not 0 <= neuron < self.config.units:
             raise ValueError(f"neuron {neuron}: this field has {self.config.units if layer else 0} Gaussian units")
         parts = [layer.activity(self.network.encoder(chunk))[:, neuron : neuron + 1] for chunk in seen.xy.split(CHUNK)]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fields.decoders import GaussianLayer, Network, Siren
 from fields.encoders import CHANNELS, make_encoder
 from fields.rbf_config import Decoded
+from render.frame import Channel, Control
 
 RESEED_FIRST, RESEED_EVERY = 1000, 500
 """Steps; units are put elsewhere in the first half of a run only."""
@@ -49,6 +50,21 @@ class DecodedGrid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         return self.decoder(self.encoder(x))
+
+    @property
+    def gaussian(self) -> GaussianLayer | None:
+        """The decoder, where it is of Gaussian units."""
+        return self.decoder if isinstance(self.decoder, GaussianLayer) else None
+
+    @property
+    def neuron_channels(self) -> tuple[Channel, ...]:
+        """The channel of one Gaussian unit's activity, where there are such units."""
+        return (Channel("neuron", range=None, colour_map="viridis"),) if self.gaussian else ()
+
+    @property
+    def neuron_controls(self) -> tuple[Control, ...]:
+        """Which unit that is."""
+        return (Control("neuron", "slider", 0, range=(0, self.config.units - 1)),) if self.gaussian else ()
 
     @torch.no_grad()
     def reseed(self, x: Tensor, step: int, steps: int, seed: int) -> int:
