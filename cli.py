@@ -179,7 +179,7 @@ def surroundings(model: Any, subject: Subject | None, up: Vector = UP) -> tuple[
     """Where a person starts to look from, and what is drawn over the picture."""
     from scenes.picture.picture import Picture
     from scenes.scene import Scene
-    from scenes.shape.shape import Shape
+    from scenes.shape import shape
     from viewer.home import home_of_box, home_of_plane, home_of_scene
     from viewer.layers import scene_layers
 
@@ -188,8 +188,8 @@ def surroundings(model: Any, subject: Subject | None, up: Vector = UP) -> tuple[
             return home_of_scene(subject), scene_layers(subject)
         case Picture():
             return home_of_plane(*model.box()), []
-        case Shape():
-            return home_of_box(*model.box(), up=(0.0, 1.0, 0.0)), []
+        case shape.Shape():
+            return home_of_box(*model.box(), up=shape.UP), []
         case _:
             return home_of_box(*model.box(), up=up), []
 

@@ -129,10 +129,8 @@ def bake(field: Bakeable) -> Baked:
     bounds, device = tight(cells, field.bounds), field.bounds.device
     asked = upsampled(cells, field.bounds, bounds).flatten().nonzero()[:, 0]
     ticks = torch.stack([asked % NODES, asked // NODES % NODES, asked // NODES**2], dim=1)
-    raw = torch.cat(
-        [field.raw(bounds[0] + chunk / (NODES - 1) * (bounds[1] - bounds[0])).half() for chunk in ticks.split(CHUNK)]
-        or [field.raw(bounds[:1])[:0].half()]
-    )
+    places = bounds[0] + ticks / (NODES - 1) * (bounds[1] - bounds[0])
+    raw = torch.cat([field.raw(chunk).half() for chunk in places.split(CHUNK)])
     logs = torch.full((NODES**3,), EMPTY, device=device)
     logs[asked] = (field.thickness(raw.float()) * field.step_length).log().clamp(min=EMPTY)
     near = (logs > math.log(LEAST_OPACITY)).reshape(NODES, NODES, NODES)

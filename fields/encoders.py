@@ -106,7 +106,7 @@ def make_encoder(
 def dictionary(
     extent: Sequence[float], budget: int, std: float, generator: torch.Generator, finest: int
 ) -> DictionaryFeatures:
-    """In the plane one basis of 33 nodes, 32 times; in space five, of frequencies 2 to 6.8, six sevenths of the budget.
+    """In the plane one basis of 33 nodes, 32 times; in space five, of frequencies 2 to 6.8, half the budget.
 
     No basis is finer than `finest`: between pixels it would be free, and a picture full of noise when zoomed into.
     """
@@ -114,11 +114,11 @@ def dictionary(
         nodes = 33 if budget > 200_000 else 17
         bases = [(16, nodes, min(32.0, finest / (nodes - 1)))]
     else:
-        scale = (budget * 6 / 7 / 10.15e6) ** (1 / 3)  # of the published grids, which have 10.15 million numbers
-        sizes = (32, 51, 70, 89, 108, 128)
+        scale = (budget * 6 / 7 / 10.15e6) ** (1 / 3)  # of the published six, which have 10.15 million numbers
+        sizes = (32, 51, 70, 89, 108)
         bases = [
             (part, max(2, int(scale * size)), often)
-            for part, size, often in zip((4, 4, 4, 2, 2), sizes, (2.0, 3.2, 4.4, 5.6, 6.8), strict=False)
+            for part, size, often in zip((4, 4, 4, 2, 2), sizes, (2.0, 3.2, 4.4, 5.6, 6.8), strict=True)
         ]
     spent = sum(part * nodes ** len(extent) for part, nodes, _ in bases)
     levels = largest(lambda size: pyramid(extent, size, 1), (budget - spent) // 16, 2, finest)

@@ -22,14 +22,14 @@ from fields.rbf_neuron import NeuronField
 from kernels.harmonics.reference import C0, basis
 from render.camera import Camera
 from render.contraction import contract
-from render.frame import Channel, Control, Frame, Settings
+from render.frame import Channel, Control, Frame, Settings, check_channels
 from render.march import Bundle, Context, VolumeField, inside_box, march, march_picture
 from render.samplers import OccupancySampler
-from render.sphere_trace import slice_picture
+from render.sphere_trace import SLICE_CONTROLS, slice_picture
+from scenes.evaluate import BACKGROUND_SRGB
 from scenes.ray_batches import RayBatch, ray_batches
 from scenes.scene import Scene
 
-BACKGROUNDS = {"white": 1.0, "black": 0.0, "random": 0.0}
 START = -6.0
 """Logarithm of the optical thickness of a step at the start: so thin that light crosses the whole box."""
 THICKEST = 10.0
@@ -71,16 +71,15 @@ class Rbf(nn.Module):
         self.config, self.seed, self.steps = config, seed, steps
         for name in ("bounds", "contracted", "near", "background_srgb"):
             self.register_buffer(name, buffers[name].clone())
-        self.register_buffer("rays", buffers.get("rays", torch.tensor(1024)).clone())
+        self.register_buffer("rays", torch.tensor(1024))
         sides = self.bounds[1] - self.bounds[0]
-        self.side = float(sides.max())
-        self.step_length = self.side / config.samples_across
+        side = float(sides.max())
+        self.step_length = side / config.samples_across
         outputs = 1 + 3 * (config.sh_degree + 1) ** 2
         start = torch.zeros(outputs)
         start[0] = START
         start[1 :: (config.sh_degree + 1) ** 2] = 0.5 / C0  # grey
-        extent = (sides / self.side).tolist()
-        self._last: Tensor | None = None
+        extent = (sides / side).tolist()
         self._baked: Baked | None = None
         self.network = DecodedGrid(config, start, extent, finest=FINEST, seed=seed)
         far = bool(self.contracted)
@@ -102,7 +101,7 @@ class Rbf(nn.Module):
             "bounds": scene.bounds,
             "contracted": torch.tensor(contracted),
             "near": torch.tensor(NEAR * scene.extent if contracted else 0.0),
-            "background_srgb": torch.full((3,), BACKGROUNDS[scene.background]),
+            "background_srgb": torch.full((3,), BACKGROUND_SRGB[scene.background]),
         }
         return Rbf(config, buffers, seed=seed, steps=steps)
 
@@ -135,8 +134,7 @@ class Rbf(nn.Module):
 
     def forward(self, x: Tensor, d: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
         """Density [P], and what the network says [P, 1 + 3 K], of which `decode` takes the harmonics."""
-        self._last = x01 = self.inner(x)
-        raw = self.network(x01)
+        raw = self.raw(x)
         return self.thickness(raw), raw
 
     def decode(self, values: Tensor, rays: Bundle) -> Tensor:
@@ -163,8 +161,7 @@ class Rbf(nn.Module):
         """
         return (
             Control("baked", "checkbox", False),
-            Control("slice axis", "choice", "z", choices=("x", "y", "z")),
-            Control("slice offset", "slider", 0.0, range=(-1.0, 1.0)),
+            *SLICE_CONTROLS,
             *self.network.neuron_controls,
         )
 
@@ -175,9 +172,7 @@ class Rbf(nn.Module):
     @torch.no_grad()
     def render(self, camera: Camera, channels: Set[str], settings: Settings) -> Frame:
         """See `Renderable`; over the scene's background."""
-        unknown = channels - {channel.name for channel in self.channels}
-        if unknown:
-            raise ValueError(f"rbf: no channel {sorted(unknown)}; there are {[c.name for c in self.channels]}")
+        check_channels(channels, self.channels, "rbf")
         found: dict[str, Tensor] = {}
         if channels & {"rgb", "alpha", "depth"}:
             found |= self._picture(camera, baked=bool(settings.get("baked", False)))
@@ -277,9 +272,8 @@ class Rbf(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Wake Gaussian units that slept on this step's samples, when that is due."""
-        last, self._last, self._baked = self._last, None, None
-        if last is not None:
-            self.network.reseed(last, step, self.steps, self.seed)
+        self._baked = None
+        self.network.after_step(step, self.steps, self.seed)
 
     def finished(self, step: int) -> bool:
         """It trains to the end."""

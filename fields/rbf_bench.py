@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -23,8 +23,10 @@ from fields.commands import BenchRbf
 from fields.decoders import GaussianLayer, Network
 from fields.encoders import GridFeatures, pyramid
 from fields.rbf_config import Decoded, RbfImageConfig, RbfShapeConfig
+from fields.rbf_network import GAUSSIAN_STD, HIDDEN, NETWORK_STD, count
 from kernels.bench import machine, publish
 from kernels.provenance import source_commit
+from render.metrics import psnr
 from scenes.picture.picture import Picture, pixel_centres
 from scenes.picture.read import open_picture
 from scenes.picture.score import score_picture
@@ -144,10 +146,9 @@ def trial(
     train(model, batches, steps)
     seconds = time.perf_counter() - started
     score = score_picture(model, subject).psnr if pool is None else inside_iou(model, pool)  # type: ignore[arg-type]
-    params = sum(parameter.numel() for parameter in model.parameters())
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
     encoder = "–" if config.decoder == "siren" else config.encoder
-    return Trial(encoder, config.decoder, config.parameters, subject.name, seed, params, size, score, seconds)
+    return Trial(encoder, config.decoder, config.parameters, subject.name, seed, count(model), size, score, seconds)
 
 
 def table(trials: Sequence[Trial], label: str, digits: int) -> str:
@@ -219,7 +220,7 @@ def probe(truth: Tensor, seeds: int) -> str:
     lines = ["| decoder | trained | PSNR after 500 steps |", "|---|---:|---:|"]
     for name in ("gaussian", "gaussian, released start", "linear", "mlp1", "mlp2"):
         found = [probe_once(name, truth, seed) for seed in range(seeds)]
-        scores = [psnr for psnr, _ in found]
+        scores = [score for score, _ in found]
         around = f" ± {stdev(scores):.2f}" if seeds > 1 else ""
         lines.append(f"| {name} | {found[0][1]:,} | {mean(scores):.2f}{around} |")
     return "\n".join(lines) + "\n"
@@ -230,29 +231,27 @@ def probe_once(name: str, truth: Tensor, seed: int) -> tuple[float, int]:
     generator = torch.Generator().manual_seed(seed)
     levels = tuple(level for nodes in PROBE_LEVELS for level in pyramid((1.0, 1.0), nodes, 1))
     released, start = name.endswith("start"), truth.mean(dim=0)
-    encoder = GridFeatures(levels, 4, 1.0 if released else 0.01 if name == "gaussian" else 1e-4, generator)
+    std = 1.0 if released else GAUSSIAN_STD if name == "gaussian" else NETWORK_STD
+    encoder = GridFeatures(levels, 4, std, generator)
     decoder: nn.Module
     if name.startswith("gaussian"):
         decoder = GaussianLayer(20, 64, start, generator)
     else:
-        hidden: Mapping[str, tuple[int, ...]] = {"linear": (), "mlp1": (64,), "mlp2": (64, 64)}
-        decoder = Network(20, hidden[name], start, generator)
+        decoder = Network(20, HIDDEN[name], start, generator)
     if released:
         release(decoder, generator)
     parameters = [*encoder.parameters(), *decoder.parameters()]
     optimiser = torch.optim.Adam(parameters, lr=1e-2, eps=1e-8 if released else 1e-15, fused=True)
     decay = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.1 ** (1 / PROBE_STEPS))
     xy = pixel_centres(0, PATCH, PATCH, PATCH).reshape(-1, 2)
-    error = truth.new_zeros(())
     for _ in range(PROBE_STEPS):
         optimiser.zero_grad(set_to_none=True)
-        error = (decoder(encoder(xy)) - truth).square().mean()
-        error.backward()
+        (decoder(encoder(xy)) - truth).square().mean().backward()
         optimiser.step()
         decay.step()
     with torch.no_grad():
-        error = (decoder(encoder(xy)).clamp(0, 1) - truth).square().mean()
-    return float(-10 * error.log10()), sum(parameter.numel() for parameter in parameters)
+        guess = decoder(encoder(xy)).clamp(0, 1)
+    return psnr(guess[None], truth[None]), count(encoder) + count(decoder)
 
 
 @torch.no_grad()

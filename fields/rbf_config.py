@@ -55,7 +55,7 @@ class RbfImageConfig(Decoded):
 
     method: ClassVar[str] = "rbf-image"
     subject: ClassVar[SubjectKind] = "picture"
-    kernels: ClassVar[tuple[str, ...]] = ("grid", "rbf", "mlp", "ssim")
+    kernels: ClassVar[tuple[str, ...]] = ("grid", "rbf", "mlp")
     default_steps: ClassVar[Mapping[str, int]] = {"cpu": 5_000, "cuda": 20_000}
 
     affine: bool = True
@@ -121,7 +121,7 @@ class RbfConfig(Decoded):
 
     method: ClassVar[str] = "rbf"
     subject: ClassVar[SubjectKind] = "scene"
-    kernels: ClassVar[tuple[str, ...]] = ("grid", "rbf", "mlp", "traverse", "composite", "harmonics", "ssim")
+    kernels: ClassVar[tuple[str, ...]] = ("grid", "rbf", "mlp", "traverse", "composite")
     default_steps: ClassVar[Mapping[str, int]] = {"cpu": 5_000, "cuda": 20_000}
 
     encoder: Literal["dictionary", "dense", "hash"] = "hash"

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from fields.rbf_config import RbfImageConfig
 from fields.rbf_network import DecodedGrid, count
 from render.camera import Camera
-from render.frame import Channel, Control, Frame, Settings
+from render.colour import to_space
+from render.frame import Channel, Control, Frame, Settings, check_channels
 from render.plane import PlaneView, plane_view
-from scenes.picture.picture import Picture, PixelBatch, to_space
+from scenes.picture.picture import Picture, PixelBatch
 from scenes.picture.score import CHUNK, field_rows
 from scenes.picture.write import write_exr, write_png
 
@@ -41,7 +42,6 @@ class RbfImage(nn.Module):
         self.width, self.height = (int(side) for side in self.size)
         finest = max(2, max(self.width, self.height))
         extent = (self.width / finest, self.height / finest)
-        self._last: Tensor | None = None
         self.network = DecodedGrid(config, self.start, extent, finest=finest, seed=seed)
 
     @staticmethod
@@ -70,7 +70,6 @@ class RbfImage(nn.Module):
 
     def loss(self, batch: PixelBatch, step: int) -> dict[str, Tensor]:
         """Mean squared (or absolute) error of the colours."""
-        self._last = batch.xy
         error = self(batch.xy) - batch.rgb
         return {"l1": error.abs().mean()} if self.config.loss == "l1" else {"l2": error.square().mean()}
 
@@ -80,9 +79,7 @@ class RbfImage(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Wake Gaussian units that slept on this step's pixels, when that is due."""
-        last, self._last = self._last, None
-        if last is not None:
-            self.network.reseed(last, step, self.steps, self.seed)
+        self.network.after_step(step, self.steps, self.seed)
 
     def finished(self, step: int) -> bool:
         """It trains to the end."""
@@ -117,9 +114,7 @@ class RbfImage(nn.Module):
     @torch.no_grad()
     def render(self, camera: Camera, channels: Set[str], settings: Settings) -> Frame:
         """See `Renderable`; rays are averaged over up to 4 x 4 a pixel where that covers more of the picture's own."""
-        unknown = channels - {channel.name for channel in self.channels}
-        if unknown:
-            raise ValueError(f"rbf-image: no channel {sorted(unknown)}; there are {[c.name for c in self.channels]}")
+        check_channels(channels, self.channels, "rbf-image")
         seen = plane_view(camera, self.width, self.height, self.start.device)
         found: dict[str, Tensor] = {}
         if "rgb" in channels:
@@ -133,7 +128,7 @@ class RbfImage(nn.Module):
         return Frame(found)
 
     def _display(self, xy: Tensor) -> Tensor:
-        colours = torch.cat([self(chunk) for chunk in xy.split(CHUNK)]) if len(xy) else xy.new_zeros(0, 3)
+        colours = torch.cat([self(chunk) for chunk in xy.split(CHUNK)])
         return to_space(colours, "linear" if self.linear else "srgb", "srgb").clamp(0, 1)
 
     def _activity(self, seen: PlaneView, neuron: int) -> Tensor:
@@ -141,7 +136,7 @@ class RbfImage(nn.Module):
         if layer is None or not 0 <= neuron < self.config.units:
             raise ValueError(f"neuron {neuron}: this field has {self.config.units if layer else 0} Gaussian units")
         parts = [layer.activity(self.network.encoder(chunk))[:, neuron : neuron + 1] for chunk in seen.xy.split(CHUNK)]
-        return torch.cat(parts) if parts else seen.xy.new_zeros(0, 1)
+        return torch.cat(parts)
 
     @torch.no_grad()
     def window(self, box: tuple[float, float, float, float], width: int, height: int) -> Iterator[Tensor]:

@@ -32,6 +32,7 @@ class DecodedGrid(nn.Module):
     def __init__(self, config: Decoded, start: Tensor, extent: Sequence[float], *, finest: int, seed: int) -> None:
         super().__init__()
         self.config = config
+        self._last: Tensor | None = None
         generator = torch.Generator().manual_seed(seed)
         self.encoder: nn.Module
         self.decoder: nn.Module
@@ -49,6 +50,8 @@ class DecodedGrid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
+        if torch.is_grad_enabled():  # training, and not a look between its steps
+            self._last = x.detach()
         return self.decoder(self.encoder(x))
 
     @property
@@ -65,6 +68,12 @@ class DecodedGrid(nn.Module):
     def neuron_controls(self) -> tuple[Control, ...]:
         """Which unit that is."""
         return (Control("neuron", "slider", 0, range=(0, self.config.units - 1)),) if self.gaussian else ()
+
+    def after_step(self, step: int, steps: int, seed: int) -> None:
+        """Wake Gaussian units that slept on the samples of this training step, when that is due."""
+        last, self._last = self._last, None
+        if last is not None:
+            self.reseed(last, step, steps, seed)
 
     @torch.no_grad()
     def reseed(self, x: Tensor, step: int, steps: int, seed: int) -> int:

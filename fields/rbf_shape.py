@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fields.rbf_config import RbfShapeConfig
 from fields.rbf_network import DecodedGrid, count
 from render.camera import Camera
-from render.frame import Channel, Control, Frame, Settings
-from render.sphere_trace import shaded, slice_picture, trace_picture
+from render.frame import Channel, Control, Frame, Settings, check_channels
+from render.sphere_trace import SLICE_CONTROLS, shaded, slice_picture, trace_picture
 from scenes.shape.pools import Pool, training_pool
 from scenes.shape.shape import Shape
 
@@ -47,7 +47,6 @@ class RbfShape(nn.Module):
         self.register_buffer("low", low.detach().float().clone())
         self.register_buffer("high", high.detach().float().clone())
         self.register_buffer("step", torch.tensor(0))
-        self._last: Tensor | None = None
 
     @staticmethod
     def from_shape(shape: Shape, config: RbfShapeConfig, *, seed: int = 0, steps: int = CPU_STEPS) -> RbfShape:
@@ -92,10 +91,7 @@ class RbfShape(nn.Module):
     @property
     def controls(self) -> tuple[Control, ...]:
         """What a person may set: the plane of the "distance" channel."""
-        return (
-            Control("slice axis", "choice", "z", choices=("x", "y", "z")),
-            Control("slice offset", "slider", 0.0, range=(-1.0, 1.0)),
-        )
+        return SLICE_CONTROLS
 
     def box(self) -> tuple[Tensor, Tensor]:
         """[3], [3]: the lower and upper corner of the mesh in the world."""
@@ -104,10 +100,7 @@ class RbfShape(nn.Module):
     @torch.no_grad()
     def render(self, camera: Camera, channels: Set[str], settings: Settings) -> Frame:
         """See `Renderable`; over white. "distance" is 0 where no ray meets the slice through the cube."""
-        unknown = channels - {channel.name for channel in self.channels}
-        if unknown:
-            names = [channel.name for channel in self.channels]
-            raise ValueError(f"rbf-shape: no channel {sorted(unknown)}; there are {names}")
+        check_channels(channels, self.channels, "rbf-shape")
         device, found = self.low.device, dict[str, Tensor]()
         if channels - {"distance"}:
             surface = trace_picture(self, camera, device=device, with_normals=bool(channels & {"rgb", "normal"}))
@@ -123,7 +116,6 @@ class RbfShape(nn.Module):
 
     def loss(self, batch: Pool, step: int) -> dict[str, Tensor]:
         """Mean of |d - s| / (|s| + SOFTENING): relative far away, absolute at the surface, where signs differ."""
-        self._last = batch.points
         error = (self(batch.points) - batch.distances).abs()
         return {"distance": (error / (batch.distances.abs() + SOFTENING)).mean()}
 
@@ -134,10 +126,8 @@ class RbfShape(nn.Module):
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """Wake Gaussian units that slept on this step's points, when that is due; rows never change."""
-        last, self._last = self._last, None
         self.step.fill_(step + 1)
-        if last is not None:
-            self.network.reseed((last + 1) / 2, step, self.steps, self.seed)
+        self.network.after_step(step, self.steps, self.seed)
 
     def finished(self, step: int) -> bool:
         """Shapes train to the end."""

@@ -18,11 +18,10 @@ from render.paths import around, orbit, read_path
 from render.video import write_frames
 from scenes.picture.picture import Picture
 from scenes.scene import Scene
+from scenes.shape.shape import UP
 
 Window = tuple[float, float, float, float]
 SHAPE_SIZE = (800, 800)
-SHAPE_UP = (0.0, 1.0, 0.0)
-"""Of meshes, most of which have y upwards."""
 
 
 def render_run(
@@ -64,7 +63,7 @@ def _along(subject: Subject, model: Any, path: str, size: str | None, frames: in
         cameras = [subject.view(name).camera for name in subject.split.train]
     else:
         low, high = model.box()
-        cameras = around(low, high, torch.tensor(SHAPE_UP), *SHAPE_SIZE)
+        cameras = around(low, high, torch.tensor(UP), *SHAPE_SIZE)
     width, height = (cameras[0].width, cameras[0].height) if size is None else picture_size(size)
     if path == "orbit":
         return orbit(cameras, frames, width, height), 30.0

@@ -18,15 +18,15 @@ from fields.splat_init import initial_cloud
 from kernels.project.reference import rotation_matrices
 from kernels.ssim import ssim
 from render.camera import Camera
-from render.frame import Channel, Control, Frame, Settings
+from render.frame import Channel, Control, Frame, Settings, check_channels
 from render.gaussians import GaussianCloud
 from render.rasterize import Rasterized, rasterize
+from scenes.evaluate import BACKGROUND_SRGB
 from scenes.scene import Scene, ViewBatch
 
 PUBLISHED_STEPS = 30_000
 MCMC_STOP = 25_000
 ROWS = ("means", "quaternions", "log_scales", "opacity_logits", "dc", "rest")
-BACKGROUNDS = {"white": 1.0, "black": 0.0, "random": 0.0}
 
 
 class Splats(nn.Module):
@@ -91,7 +91,7 @@ class Splats(nn.Module):
         )
         tensors = {name: getattr(cloud, name) for name in ROWS}
         tensors["extent"] = torch.tensor(scene.extent)
-        tensors["background_srgb"] = torch.full((3,), BACKGROUNDS[scene.background])
+        tensors["background_srgb"] = torch.full((3,), BACKGROUND_SRGB[scene.background])
         tensors["step"] = torch.tensor(0)
         return Splats(config, tensors, seed=seed, steps=steps)
 
@@ -130,6 +130,7 @@ class Splats(nn.Module):
     @torch.no_grad()
     def render(self, camera: Camera, channels: Set[str], settings: Settings) -> Frame:
         """See `Renderable`; over the scene's background."""
+        check_channels(channels, self.channels, "splats")
         degree = min(int(settings.get("harmonics degree", self.config.sh_degree)), self.degree_at(int(self.step)))
         drawn = rasterize(
             self.cloud(),
@@ -142,9 +143,6 @@ class Splats(nn.Module):
         found = {"rgb": drawn.rgb.clamp(0, 1), "alpha": drawn.alpha[..., None], "normal": drawn.normal}
         for name, plane in (("depth", drawn.depth), ("median_depth", drawn.median_depth)):
             found[name] = None if plane is None else plane[..., None]
-        unknown = channels - found.keys()
-        if unknown:
-            raise ValueError(f"splats: no channel {sorted(unknown)}; there are {sorted(found)}")
         return Frame({name: picture for name, picture in found.items() if name in channels and picture is not None})
 
     # --- training ----------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -22,6 +22,14 @@ class Channel:
     range: tuple[float, float] | None = (0.0, 1.0)
     unit: str = ""
     colour_map: Literal["none", "turbo", "viridis", "grey", "signed"] = "none"
+
+
+def check_channels(asked: Set[str], channels: Sequence[Channel], method: str) -> None:
+    """ValueError naming the channels that are asked for and that `channels` lacks; `method` begins the message."""
+    names = [channel.name for channel in channels]
+    unknown = asked - set(names)
+    if unknown:
+        raise ValueError(f"{method}: no channel {sorted(unknown)}; there are {names}")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from render.camera import Camera, camera_rays
+from render.colour import to_space
+from render.frame import Control
 from render.march import Bundle, bundle, inside_box
 
 SignedField = Callable[[Tensor], Tensor]
@@ -32,6 +34,11 @@ NORMAL_STEP = 2e-3
 """World units between a point and its neighbours where its normal is measured."""
 CLAY = (0.80, 0.74, 0.68)
 """Colour of a shape in linear light."""
+SLICE_CONTROLS = (
+    Control("slice axis", "choice", "z", choices=("x", "y", "z")),
+    Control("slice offset", "slider", 0.0, range=(-1.0, 1.0)),
+)
+"""Where the slice of `slice_picture` lies, its offset in half sides of the box."""
 
 
 class Traced(NamedTuple):
@@ -149,13 +156,7 @@ def shaded(surface: Surface) -> Tensor:
     head = (surface.normal * surface.towards).sum(dim=-1, keepdim=True).clamp(min=0)
     sky = 0.5 + 0.5 * surface.normal @ surface.normal.new_tensor([0.35, 0.80, 0.49])
     light = surface.normal.new_tensor(CLAY) * (0.03 + 0.62 * head.square() + 0.35 * sky[..., None].square())
-    return torch.where(surface.alpha > 0, srgb(light), 1.0)
-
-
-def srgb(linear: Tensor) -> Tensor:
-    """Display values of linear light, by the standard's curve."""
-    linear = linear.clamp(0, 1)
-    return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=1e-8) ** (1 / 2.4) - 0.055)
+    return torch.where(surface.alpha > 0, to_space(light.clamp(0, 1), "linear", "srgb"), 1.0)
 
 
 @torch.no_grad()

@@ -8,20 +8,12 @@ import pytest
 from PIL import Image
 
 import cli
+from tests.commands import refused
 
 
 def ramp(side):
     y, x = np.mgrid[:side, :side]
     return np.stack([10 * x, 12 * y, 128 + 0 * x], axis=-1).astype(np.uint8)
-
-
-def refused(words, capsys):
-    """What a command that fails says, and nothing else before it."""
-    capsys.readouterr()
-    assert cli.main([str(word) for word in words]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and "Traceback" not in said
-    return said
 
 
 DECODERS = {"gaussian", "linear", "mlp1", "mlp2", "siren"}

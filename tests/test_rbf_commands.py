@@ -9,6 +9,7 @@ from PIL import Image
 import cli
 from scenes.picture.read import open_picture
 from tests.ball import write_ball
+from tests.commands import refused
 
 SMALL = ["--parameters", "8000", "--batch", "256", "--units", "16"]
 
@@ -30,15 +31,6 @@ def run(picture, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "ramp"
     assert cli.main(["train", "rbf-image", str(picture), *SMALL, "--steps", "150", "--out", str(out)]) == 0
     return out
-
-
-def refused(words, capsys):
-    """What a command that fails says."""
-    capsys.readouterr()
-    assert cli.main([str(word) for word in words]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and "Traceback" not in said
-    return said
 
 
 # --- what works ------------------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
+from render.colour import to_space
 from scenes.evaluate import Scores, ViewScore, save_pictures
-from scenes.picture.picture import Picture, to_space
+from scenes.picture.picture import Picture
 from scenes.picture.score import PlaneField, field_rows, score_picture
 
 MOST_SHOWN = 1 << 24

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Space = Literal["srgb", "linear"]
+from render.colour import Space
+
 BLOCK_PIXELS = 1 << 20
 """Pixels of a block of rows: 12 MiB as float32."""
 
@@ -112,15 +113,3 @@ def pixel_centres(first: int, last: int, width: int, height: int) -> Tensor:
     """[last - first, width, 2] float32 xy of the rows from `first` up to `last` of a picture of that size."""
     y, x = np.meshgrid((np.arange(first, last) + 0.5) / height, (np.arange(width) + 0.5) / width, indexing="ij")
     return torch.from_numpy(np.stack([x, y], axis=-1).astype(np.float32))
-
-
-def to_space(rgb: Tensor, given: Space, wanted: Space) -> Tensor:
-    """Colours [..., 3] from one space to the other by the transfer curve of IEC 61966-2-1, kept odd below 0."""
-    if given == wanted:
-        return rgb
-    size = rgb.abs()
-    if wanted == "linear":
-        curve = torch.where(size <= 0.04045, size / 12.92, ((size + 0.055) / 1.055) ** 2.4)
-    else:
-        curve = torch.where(size <= 0.0031308, size * 12.92, 1.055 * size ** (1 / 2.4) - 0.055)
-    return curve.copysign(rgb)

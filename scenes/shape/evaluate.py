@@ -24,7 +24,7 @@ from scenes.shape.extract import SignedField, marching_cubes
 from scenes.shape.mesh import Mesh, edge_faults, have_area
 from scenes.shape.pools import EVALUATION_COUNT, evaluation_pool, uniform_pool
 from scenes.shape.scores import TAU, SurfaceScores, compare_surfaces, inside_iou
-from scenes.shape.shape import Shape
+from scenes.shape.shape import UP, Shape
 from scenes.whole_file import write_whole
 
 VIEWS = {"front": (0.6, 0.5, 1.0), "back": (-0.6, 0.5, -1.0), "side": (1.0, 0.3, -0.5)}
@@ -114,7 +114,7 @@ def compare_pictures(
 def view_camera(name: str, size: int) -> Camera:
     """The camera of one of VIEWS, `size` pixels a side."""
     eye = CAMERA_DISTANCE * torch.nn.functional.normalize(torch.tensor(VIEWS[name]), dim=0)
-    pose = look_at(eye, torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    pose = look_at(eye, torch.zeros(3), torch.tensor(UP))
     return camera_from_fov(pose, FIELD_OF_VIEW, size, size)
 
 

@@ -11,6 +11,9 @@ from torch import Tensor
 from scenes.shape.distance import SignedDistance
 from scenes.shape.mesh import Mesh, read_mesh
 
+UP = (0.0, 1.0, 0.0)
+"""The direction that most meshes have upwards."""
+
 
 @dataclass(frozen=True)
 class Shape:

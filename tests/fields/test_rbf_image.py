@@ -12,8 +12,9 @@ from fields.optimise import begin, checkpoint_of, restore
 from fields.rbf_config import RbfImageConfig
 from fields.rbf_image import RbfImage
 from render.camera import Camera
+from render.colour import to_space
 from scenes.picture.evaluate import evaluate_picture
-from scenes.picture.picture import Picture, pixel_centres, to_space
+from scenes.picture.picture import Picture, pixel_centres
 from scenes.picture.read import open_picture
 from scenes.picture.score import score_picture
 from train import train

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from render.colour import to_space
 from scenes.picture import read
-from scenes.picture.picture import Picture, pixel_centres, to_space
+from scenes.picture.picture import Picture, pixel_centres
 from scenes.picture.read import open_picture
 from scenes.picture.write import write_exr
 
