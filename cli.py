@@ -29,6 +29,7 @@ from fields.commands import (
     View,
     parse,
 )
+from fields.flow_commands import Accumulate, Trajectories
 from fields.options import TrainOptions, forgiving_output, run_command
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def command_of(options: Options) -> Callable[[], int]:
         Evaluate: evaluate,
         Render: render,
         Export: export,
+        Accumulate: accumulate,
+        Trajectories: trajectories,
         Doctor: doctor,
         BenchViewer: bench_viewer,
         BenchRbf: bench_rbf,
@@ -146,6 +149,7 @@ def view(options: View) -> int:
     from fields.progress import Progress, stop_on_signal
     from fields.run import open_run, subject_of
     from fields.session import load_file, load_model
+    from fields.subject import axis
     from viewer.curves import Curves
     from viewer.worker import Worker
 
@@ -177,6 +181,7 @@ def view(options: View) -> int:
 
 def surroundings(model: Any, subject: Subject | None, up: Vector = UP) -> tuple[Home, list[Layer]]:
     """Where a person starts to look from, and what is drawn over the picture."""
+    from scenes.flow.sequence import CloudSequence
     from scenes.picture.picture import Picture
     from scenes.scene import Scene
     from scenes.shape import shape
@@ -190,6 +195,9 @@ def surroundings(model: Any, subject: Subject | None, up: Vector = UP) -> tuple[
             return home_of_plane(*model.box()), []
         case shape.Shape():
             return home_of_box(*model.box(), up=shape.UP), []
+        case CloudSequence():
+            model.label(subject)
+            return home_of_box(*model.box(), up=subject.upwards), []
         case _:
             return home_of_box(*model.box(), up=up), []
 
@@ -200,12 +208,6 @@ def held_out_of(subject: Subject | None) -> HeldOut | None:
     from viewer.held_out import HeldOut
 
     return HeldOut(subject) if isinstance(subject, Scene) else None
-
-
-def axis(name: str) -> tuple[float, float, float]:
-    """The unit vector of a signed axis, as -y."""
-    sign = 1.0 if name[0] == "+" else -1.0
-    return (sign * (name[1] == "x"), sign * (name[1] == "y"), sign * (name[1] == "z"))
 
 
 @contextlib.contextmanager
@@ -266,12 +268,32 @@ def export(options: Export) -> int:
     """`fieldbench export`."""
     import torch
 
+    from fields.flow_export import export_run
     from fields.run import open_run
     from fields.session import load_model
 
     run = open_run(options.run)
     model, _ = load_model(run)
-    print(model.export(options.out, torch.tensor(run.world_from_input)))
+    if run.source.kind == "clouds":
+        print(export_run(run, model, options.out))
+    else:
+        print(model.export(options.out, torch.tensor(run.world_from_input)))
+    return 0
+
+
+def accumulate(options: Accumulate) -> int:
+    """`fieldbench accumulate`."""
+    from fields.flow_path_export import accumulate_run
+
+    print(accumulate_run(options))
+    return 0
+
+
+def trajectories(options: Trajectories) -> int:
+    """`fieldbench trajectories`."""
+    from fields.flow_path_export import trajectories_run
+
+    print(trajectories_run(options))
     return 0
 
 

@@ -93,7 +93,8 @@ def train(
             apply_row_edit(model, state.optimiser, edit)
         state.step += 1
         state.seconds += time.perf_counter() - started
-        yield Progress(state.step, steps, losses, state.seconds, model.counts())
+        ended = model.finished(state.step)
+        yield Progress(state.step, state.step if ended else steps, losses, state.seconds, model.counts())
 
 
 def check_finite(losses: Mapping[str, float], step: int) -> None:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fields.config import SplatsConfig
 from fields.rbf_config import RbfConfig, RbfImageConfig, RbfShapeConfig
+from fields.sceneflow_config import SceneFlowConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FieldConfig: TypeAlias = SplatsConfig | RbfImageConfig | RbfShapeConfig | RbfConfig
+FieldConfig: TypeAlias = SplatsConfig | RbfImageConfig | RbfShapeConfig | RbfConfig | SceneFlowConfig
 """The union of all methods' configurations."""
 
 CONFIGS: Mapping[str, type[FieldConfig]] = {
-    kind.method: kind for kind in (SplatsConfig, RbfImageConfig, RbfShapeConfig, RbfConfig)
+    kind.method: kind for kind in (SplatsConfig, RbfImageConfig, RbfShapeConfig, RbfConfig, SceneFlowConfig)
 }
 METHODS = tuple(CONFIGS)
 
@@ -59,6 +60,10 @@ def build(config: FieldConfig, subject: Any, *, seed: int, steps: int) -> Any:
             from fields.rbf import Rbf
 
             return Rbf.from_scene(subject, config, seed=seed, steps=steps)
+        case SceneFlowConfig():
+            from fields.sceneflow import SceneFlow
+
+            return SceneFlow.from_clouds(subject, config, seed=seed, steps=steps)
 
 
 def batches(config: FieldConfig, subject: Any, *, seed: int, device: str) -> Callable[[int], Any]:
@@ -78,6 +83,8 @@ def batches(config: FieldConfig, subject: Any, *, seed: int, device: str) -> Cal
             from fields.rbf import batches as ray_batches
 
             return ray_batches(subject, config, seed=seed, device=device)
+        case SceneFlowConfig():
+            return lambda step: None  # the model holds the clouds itself
 
 
 def load(config: FieldConfig, weights: Mapping[str, Tensor], *, seed: int, steps: int) -> Any:
@@ -113,3 +120,7 @@ def _loaded(config: FieldConfig, weights: Mapping[str, Tensor], *, seed: int, st
             from fields.rbf import Rbf
 
             return Rbf.from_weights(config, weights, seed=seed, steps=steps)
+        case SceneFlowConfig():
+            from fields.sceneflow import SceneFlow
+
+            return SceneFlow.from_weights(config, weights, seed=seed, steps=steps)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
+from fields.flow_commands import Accumulate, Trajectories
 from fields.options import TrainOptions, complain, first_named, parse_train, plain_words, without_equals
 
 RunFolder = Positional[Annotated[Path, arg(metavar="RUN")]]
@@ -81,7 +82,7 @@ class View:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score a run on its held-out views, or on its picture or shape: a table, eval/metrics.json, eval/report.html."""
+    """Score a run on held-out views, its picture, shape or clouds: a table, eval/metrics.json, eval/report.html."""
 
     run: RunFolder
     """Run folder."""
@@ -95,7 +96,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Render:
-    """Render a camera path to a video or to PNG frames."""
+    """Render a camera path to a video or to PNG frames; moving clouds move meanwhile, coloured by direction."""
 
     run: RunFolder
     """Run folder."""
@@ -104,7 +105,7 @@ class Render:
     path: Annotated[str, arg(metavar="orbit|FILE")] = "orbit"
     """`orbit`, or a nerfstudio camera_path.json, or a transforms.json."""
     size: Annotated[str | None, arg(metavar="WxH")] = None
-    """Picture size; by default that of the first training view, or of the window."""
+    """Picture size; by default that of the first training view, or of the window, else 800x800."""
     window: Annotated[str | None, arg(metavar="L,T,R,B")] = None
     """Of a picture: the part to write, in shares of it, as 0.2,0.3,0.4,0.5."""
     baked: bool = False
@@ -211,7 +212,10 @@ class Doctor:
     """Show the traceback of an error."""
 
 
-COMMANDS = ("prepare", "train", "resume", "view", "evaluate", "render", "export", "doctor", "bench")
+COMMANDS = (
+    *("prepare", "train", "resume", "view", "evaluate", "render", "export"),
+    *("accumulate", "trajectories", "doctor", "bench"),
+)
 Command = (
     Annotated[Prepare, subcommand("prepare")]
     | Annotated[Train, subcommand("train")]
@@ -220,10 +224,24 @@ Command = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Render, subcommand("render")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Accumulate, subcommand("accumulate")]
+    | Annotated[Trajectories, subcommand("trajectories")]
     | Annotated[Doctor, subcommand("doctor")]
     | Annotated[Bench, subcommand("bench")]
 )
-Options: TypeAlias = Prepare | TrainOptions[Any] | Resume | View | Evaluate | Render | Export | Doctor | Bench
+Options: TypeAlias = (
+    Prepare
+    | TrainOptions[Any]
+    | Resume
+    | View
+    | Evaluate
+    | Render
+    | Export
+    | Accumulate
+    | Trajectories
+    | Doctor
+    | Bench
+)
 """What a command line may mean."""
 
 

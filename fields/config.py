@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
-SubjectKind: TypeAlias = Literal["scene", "picture", "shape"]
+SubjectKind: TypeAlias = Literal["scene", "picture", "shape", "clouds"]
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def scene_findings(place: str, max_size: int | None, masks: MaskMeaning, say: Sa
     def look() -> list[Finding]:
         if place == DEMO:
             say("rendering the bundled scene, if it is not in the cache")
-            scenes.append(open_views(source_of(place, "scene", max_size, masks)))
+            scenes.append(open_views(source_of(place, "scene", max_size=max_size, masks=masks)))
             return examine(scenes[0], say)
         scene, found = examine_folder(existing_place(Path(place)), max_size=max_size, masks=masks, say=say)
         scenes.extend([scene] if scene else [])

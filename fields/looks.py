@@ -11,7 +11,9 @@ import torch
 from fields.subject import Subject
 from render.metrics import psnr
 from scenes.evaluate import held_out_psnr
-from scenes.measure import HELD_OUT_PSNR, PICTURE_PSNR, SHAPE_IOU, Measure
+from scenes.flow.evaluate import flow_look
+from scenes.flow.sequence import CloudSequence
+from scenes.measure import FLOW_EPE, HELD_OUT_PSNR, PICTURE_PSNR, SHAPE_IOU, Measure
 from scenes.picture.picture import Picture
 from scenes.scene import Scene
 from scenes.shape.pools import evaluation_pool
@@ -37,13 +39,16 @@ def measure_of(subject: Subject | None) -> Measure:
             return PICTURE_PSNR
         case Shape():
             return SHAPE_IOU
+        case CloudSequence():
+            return FLOW_EPE
         case _:
             return HELD_OUT_PSNR
 
 
 def look_at(subject: Subject) -> Look | None:
     """PSNR of up to four validation views (test views where there are no others), spread over the split; of random
-    pixels of a picture; IoU near the surface of a shape. None for a scene without such views.
+    pixels of a picture; IoU near the surface of a shape; error at labelled points of clouds. None for a scene without
+    such views and for clouds without labels of flow.
     """
     measure = measure_of(subject)
     match subject:
@@ -56,6 +61,9 @@ def look_at(subject: Subject) -> Look | None:
             return Look(measure, picture_look(subject))
         case Shape():
             return Look(measure, shape_look(subject))
+        case CloudSequence():
+            score = flow_look(subject)
+            return None if score is None else Look(measure, score)
 
 
 def picture_look(picture: Picture) -> Callable[[Any], float]:

@@ -40,7 +40,7 @@ class TrainOptions(Generic[Config]):
     """What to train."""
     scene: Positional[Annotated[str, arg(metavar="SCENE")]]
     """A folder of photos with poses (transforms.json, COLMAP, LLFF), or `demo` for the bundled scene; for rbf-image the
-    file of a picture, for rbf-shape of a mesh."""
+    file of a picture, for rbf-shape of a mesh, for sceneflow a file or folder of moving clouds, or `demo-flow`."""
     config: Annotated[Config, arg(name="")]
     out: Annotated[Path | None, arg(metavar="RUN")] = None
     """Run folder to make; by default runs/SCENE-METHOD-TIME."""
@@ -62,6 +62,12 @@ class TrainOptions(Generic[Config]):
     """Reduce photos to this length of their longer side, by default 800; the bundled scene is made at it (320)."""
     masks: Literal["auto", "ignore", "cut-out"] = "auto"
     """What mask files mean: pixels to ignore, or an object's outline around which is nothing; auto looks at them."""
+    first: int = 0
+    """Of moving clouds: number of the first one to take, counted from 0."""
+    frames: Annotated[int | None, arg(metavar="N")] = None
+    """Of moving clouds: how many to take, at least 2; by default all that follow."""
+    up: Literal["-y", "+y", "-z", "+z", "-x", "+x"] | None = None
+    """Of moving clouds: which way is up, where the format does not say; the ground is looked for across it."""
     checkpoint_seconds: float = 30.0
     """Time between checkpoints."""
     tensorboard: bool = False
@@ -70,7 +76,8 @@ class TrainOptions(Generic[Config]):
     """Show the traceback of an error."""
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("seed", 0), ("max_size", 1), ("checkpoint_seconds", 0)):
+        least_values = {"steps": 1, "seed": 0, "max_size": 1, "first": 0, "frames": 2, "checkpoint_seconds": 0}
+        for name, least in least_values.items():
             value = getattr(self, name)
             if value is not None and not least <= value < 2**63:
                 raise ValueError(f"--{name.replace('_', '-')}: expected {least} or more, got {value}")

@@ -30,9 +30,9 @@ PLAIN_SECONDS = 10.0
 class Progress:
     """State of a run after a step.
 
-    step: steps completed of `steps`. losses: newest values by name (weighted). seconds: time trained, without
-    evaluation and checkpoints. counts: what the model counts, as {"Gaussians": 41233}. score: newest look
-    at how good the model is, or None before the first.
+    step: steps completed of `steps`, which are as many when the model has finished early. losses: newest values by
+    name (weighted). seconds: time trained, without evaluation and checkpoints. counts: what the model counts, as
+    {"Gaussians": 41233}. score: newest look at how good the model is, or None before the first.
     """
 
     step: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from fields.flow_look import film
 from fields.run import open_run, subject_of
 from fields.session import load_model
 from fields.subject import Subject
@@ -16,12 +18,13 @@ from render.camera import Camera
 from render.frame import Settings
 from render.paths import around, orbit, read_path
 from render.video import write_frames
+from scenes.flow.sequence import CloudSequence
 from scenes.picture.picture import Picture
 from scenes.scene import Scene
 from scenes.shape.shape import UP
 
 Window = tuple[float, float, float, float]
-SHAPE_SIZE = (800, 800)
+BOX_SIZE = (800, 800)
 
 
 def render_run(
@@ -37,8 +40,9 @@ def render_run(
 ) -> str:
     """Render the newest checkpoint into `out`; returns a line that says what was written.
 
-    Of a scene or a shape: NAME.mp4 or a folder of PNG frames along `path` ("orbit", or a file). Of a picture: NAME.png
-    or NAME.exr of its `window`. Raises ValueError for options that do not belong to what the run is of.
+    Of a scene, a shape or clouds: NAME.mp4 or a folder of PNG frames along `path` ("orbit", or a file); meanwhile time
+    passes once through clouds (`film`). Of a picture: NAME.png or NAME.exr of its `window`. Raises ValueError for
+    options that do not belong to what the run is of.
     """
     run = open_run(folder)
     subject = subject_of(run)
@@ -54,7 +58,9 @@ def render_run(
     if window is not None:
         raise ValueError(f"--window {window}: {folder} is not of a picture; use --path")
     cameras, rate = _along(subject, model, path, size, frames)
-    return _written(model, cameras, out, fps if fps is not None else rate, settings)
+    count = len(cameras)
+    looks = film(len(subject), count) if isinstance(subject, CloudSequence) else [settings] * count
+    return _written(model, cameras, out, fps if fps is not None else rate, looks)
 
 
 def _along(subject: Subject, model: Any, path: str, size: str | None, frames: int) -> tuple[list[Camera], float]:
@@ -63,7 +69,8 @@ def _along(subject: Subject, model: Any, path: str, size: str | None, frames: in
         cameras = [subject.view(name).camera for name in subject.split.train]
     else:
         low, high = model.box()
-        cameras = around(low, high, torch.tensor(UP), *SHAPE_SIZE)
+        up = subject.upwards if isinstance(subject, CloudSequence) else UP
+        cameras = around(low, high, torch.tensor(up), *BOX_SIZE)
     width, height = (cameras[0].width, cameras[0].height) if size is None else picture_size(size)
     if path == "orbit":
         return orbit(cameras, frames, width, height), 30.0
@@ -71,11 +78,11 @@ def _along(subject: Subject, model: Any, path: str, size: str | None, frames: in
     return list(found.cameras), found.fps or 30.0
 
 
-def _written(model: Any, cameras: list[Camera], out: Path, fps: float, settings: Settings) -> str:
-    """Frame by frame."""
+def _written(model: Any, cameras: list[Camera], out: Path, fps: float, looks: Sequence[Settings]) -> str:
+    """Frame by frame, each with its own settings."""
     console = Console(stderr=True)
-    shown = track(cameras, "rendering", console=console, disable=not console.is_terminal)
-    pictures = (model.render(camera, {"rgb"}, settings).rgb for camera in shown)
+    shown = track(list(zip(cameras, looks, strict=True)), "rendering", console=console, disable=not console.is_terminal)
+    pictures = (model.render(camera, {"rgb"}, look).rgb for camera, look in shown)
     count = write_frames(out, pictures, fps)
     return f"{out}: {count} frames of {cameras[0].width}x{cameras[0].height}"
 

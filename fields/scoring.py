@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fields.checkpoint import Checkpoint
+from fields.flow_export import check_fitted
+from fields.flow_path_scores import path_scores, remark_on_paths
 from fields.history import read_history
 from fields.looks import measure_of
 from fields.run import Run, open_run, subject_of
@@ -18,6 +20,9 @@ from fields.session import load_model
 from kernels.provenance import machine_name, source_commit
 from render.metrics import LpipsBackbone
 from scenes.evaluate import Scores, ViewScore, evaluate, write_scores
+from scenes.flow.evaluate import FlowEvaluation, flow_table, remark_of, score_flow, scored_part, write_flow_scores
+from scenes.flow.report import write_flow_report
+from scenes.flow.sequence import CloudSequence
 from scenes.picture.evaluate import evaluate_picture
 from scenes.picture.picture import Picture
 from scenes.report import scores_table, write_report
@@ -47,7 +52,8 @@ def score_run(
 ) -> Scored:
     """Score the newest checkpoint of a run; writes eval/metrics.json, eval/views/*.png and eval/report.html.
 
-    views, lpips_backbone: of scenes. Pictures are scored on all their pixels, shapes on points and surfaces.
+    views, lpips_backbone: of scenes. Pictures are scored on all their pixels, shapes on points and surfaces, clouds at
+    points with labelled flow, and where labels have trajectories along these.
     """
     run = open_run(folder)
     subject = subject_of(run)
@@ -55,7 +61,7 @@ def score_run(
     pictures = folder / "eval" / "views"
     for old in pictures.glob("*.png"):  # of an earlier evaluation, perhaps of more views
         old.unlink()
-    device = next(model.parameters()).device
+    device = next(iter(model.state_dict().values())).device
     facts, history = facts_of(run, checkpoint, model), read_history(folder / "metrics.jsonl")
     report, metrics = folder / "eval" / "report.html", folder / "eval" / "metrics.json"
     match subject:
@@ -77,6 +83,14 @@ def score_run(
             write_shape_scores(metrics, found, facts)
             write_shape_report(report, found, facts, history, pictures)
             return Scored(shape_table(found), report)
+        case CloudSequence():
+            check_fitted(model, subject)
+            facts |= {"split": "labelled points off the ground within 35 m, of every pair"}
+            seconds = float(model.setup_seconds) + checkpoint.seconds
+            flow, paths, remark = _score_motion(model, subject, seconds, pictures, console)
+            write_flow_scores(metrics, flow, facts | paths)
+            write_flow_report(report, flow, facts, history, pictures, remark)
+            return Scored(flow_table(flow), report, remark)
     write_scores(metrics, scores, facts)
     write_report(report, scores, facts, history, pictures, measure_of(subject))
     return Scored(scores_table(scores), report, f"no LPIPS: {scores.lpips_reason}" if scores.lpips_reason else "")
@@ -94,6 +108,27 @@ def _score_views(
             status.update(f"{done}/{count} views, {score.name}: {score.psnr:.2f} dB")
 
         return evaluate(model, scene, views, lpips_backbone=backbone, pictures=pictures, report=report)
+
+
+def _score_motion(
+    model: Any, sequence: CloudSequence, seconds: float, pictures: Path, console: Console
+) -> tuple[FlowEvaluation, dict[str, Any], str]:
+    """The scores of all pairs, those of long paths as plain data, and a remark on both."""
+    with console.status("scoring") as status:
+        flow = score_flow(
+            model,
+            sequence,
+            solve_seconds=seconds,
+            device=model.points.device,
+            pictures=pictures,
+            report=lambda done: status.update(f"{done}/{len(sequence) - 1} pairs"),
+        )
+        status.update("long paths")
+        paths, accumulation = path_scores(model, scored_part(sequence))
+    remark = remark_of(flow)
+    if sequence.trajectories is not None:
+        remark += f"; {remark_on_paths(paths, accumulation)}"
+    return flow, {"trajectories": paths.as_json(), "accumulation": accumulation.as_json()}, remark
 
 
 def facts_of(run: Run, checkpoint: Checkpoint, model: Any) -> dict[str, Any]:

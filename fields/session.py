@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +19,30 @@ from fields.optimise import TrainState, begin, restore
 from fields.options import TrainOptions
 from fields.recorder import summary_writer
 from fields.run import Run, create_run, default_folder, open_run, refuse_used, seed_everything, subject_of
-from fields.subject import DEMO, Source, Subject, open_source
+from fields.subject import BUNDLED, Axis, Source, Subject, open_source
 from kernels.native import build_ahead
 from scenes.load import MaskMeaning
 from scenes.splat_ply import read_splat_ply
 
 if TYPE_CHECKING:
     from fields.splats import Splats
+
+
+ONLY_OF: Mapping[str, SubjectKind] = {
+    "max_size": "scene",
+    "masks": "scene",
+    "split": "scene",
+    "first": "clouds",
+    "frames": "clouds",
+    "up": "clouds",
+}
+"""Options of training that say what to read, by the kind of subject that has a use for them."""
+NAMES: Mapping[SubjectKind, str] = {
+    "scene": "a scene of photographs",
+    "picture": "a picture",
+    "shape": "a shape",
+    "clouds": "moving clouds",
+}
 
 
 @dataclass
@@ -48,9 +67,19 @@ def start(options: TrainOptions[Any]) -> Session:
     if options.out is not None:
         refuse_used(options.out)  # before a minute is spent on reading photos
     seed_everything(options.seed, device)
-    source = source_of(options.scene, config.subject, options.max_size, options.masks)
-    build_ahead(config.kernels)
+    refuse_useless(options)
+    source = source_of(
+        options.scene,
+        config.subject,
+        max_size=options.max_size,
+        masks=options.masks,
+        first=options.first,
+        frames=options.frames,
+        up=options.up,
+    )
+    building = build_ahead(config.kernels)
     subject = open_source(source, options.split)
+    building.join()  # so that no compiling is counted as training
     steps = options.steps if options.steps is not None else config.default_steps[device]
     model = fields.build(config, subject, seed=options.seed, steps=steps).to(device)
     run = create_run(
@@ -119,23 +148,59 @@ def load_file(path: Path) -> Splats:
     return Splats(config, {name: getattr(cloud, name) for name in ROWS})
 
 
-def source_of(place: str, kind: SubjectKind, max_size: int | None, masks: MaskMeaning) -> Source:
+def refuse_useless(options: TrainOptions[Any]) -> None:
+    """ValueError for an option about reading that what the method is trained on has no use for."""
+    kind = options.config.subject
+    for field in fields_of(options):
+        wanted = ONLY_OF.get(field.name, kind)
+        if wanted != kind and getattr(options, field.name) != field.default:
+            raise ValueError(
+                f"--{field.name.replace('_', '-')}: only for {NAMES[wanted]}; {options.config.method} is trained on "
+                f"{NAMES[kind]}, so leave it out"
+            )
+
+
+def source_of(
+    place: str,
+    kind: SubjectKind,
+    *,
+    max_size: int | None = None,
+    masks: MaskMeaning = "auto",
+    first: int = 0,
+    frames: int | None = None,
+    up: Axis | None = None,
+) -> Source:
     """What SCENE on the command line means; an error names the nearest folders, or what was wanted instead."""
-    if kind != "scene":
-        if place == DEMO:
-            raise ValueError(f"{DEMO}: a scene of photographs; give the file of a {kind}")
-        path = existing_place(Path(place), kind)
-        if path.is_dir():
-            raise ValueError(f"{place}: a folder; expected the file of a {kind}")
-        return Source(str(path), kind=kind)
-    if place == DEMO:
+    if BUNDLED.get(place, kind) != kind:
+        bundled = [f", or `{name}`" for name, own in BUNDLED.items() if own == kind]
+        what = {"scene": "a folder of photos with poses", "clouds": "a file or folder of clouds"}
+        wanted = what.get(kind, f"the file of a {kind}") + "".join(bundled)
+        raise ValueError(f"{place}: {NAMES[BUNDLED[place]]}; give {wanted}")
+    if place in BUNDLED:
+        return bundled_source(place, max_size, first, frames, up)
+    path = existing_place(Path(place), kind)
+    if kind in ("picture", "shape") and path.is_dir():
+        raise ValueError(f"{place}: a folder; expected the file of a {kind}")
+    return Source(str(path), max_size, masks, kind=kind, first=first, frames=frames, up=up)
+
+
+def bundled_source(name: str, max_size: int | None, first: int, frames: int | None, up: Axis | None) -> Source:
+    """One of `BUNDLED`: photographs are made of the size asked for, clouds as many as are asked for."""
+    if BUNDLED[name] == "scene":
         from scenes.synthetic import DemoConfig
 
         default = DemoConfig()
         width = max_size or default.width
         demo = replace(default, width=width, height=round(width * default.height / default.width))
-        return Source(DEMO, demo=asdict(demo))
-    return Source(str(existing_place(Path(place))), max_size, masks)
+        return Source(name, demo=asdict(demo))
+    from scenes.synthetic.moving import FlowConfig
+
+    if up is not None:
+        raise ValueError(f"--up {up}: {name} knows what is up; leave it out")
+    flow = FlowConfig() if frames is None else FlowConfig(frames=first + frames)
+    if first > flow.frames - 2:
+        raise ValueError(f"--first {first}: {name} has {flow.frames} clouds, so expected at most {flow.frames - 2}")
+    return Source(name, demo=asdict(flow), kind="clouds", first=first, frames=frames)
 
 
 def existing_place(place: Path, kind: SubjectKind = "scene") -> Path:
@@ -143,11 +208,12 @@ def existing_place(place: Path, kind: SubjectKind = "scene") -> Path:
     if place.exists():
         return place.resolve()
     parent = place.parent if place.parent.is_dir() else Path(".")
-    entries = [e for e in parent.iterdir() if e.is_dir() == (kind == "scene") and not e.name.startswith(".")]
-    neighbours, bundled = sorted(entry.name for entry in entries), [DEMO] if kind == "scene" else []
+    what = {"scene": "folder", "clouds": "file or folder"}.get(kind, "file")
+    entries = [entry for entry in parent.iterdir() if ("folder" if entry.is_dir() else "file") in what]
+    neighbours = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    bundled = [name for name, own in BUNDLED.items() if own == kind]
     near = difflib.get_close_matches(place.name, [*neighbours, *bundled], n=3, cutoff=0.5)
     shown = [name if name in bundled else str(parent / name) for name in near]
-    what = "folder" if kind == "scene" else "file"
     hint = f"did you mean {' or '.join(shown)}?" if near else f"there are {', '.join(neighbours[:8]) or f'no {what}s'}"
-    note = f" (`{DEMO}` is the bundled scene)" if bundled else ""
+    note = "".join(f" (`{name}` is bundled)" for name in bundled)
     raise FileNotFoundError(f"{kind} {place}: no such {what} in {parent.resolve()}; {hint}{note}")

@@ -117,9 +117,10 @@ def compile_to(target: Path, source: Path, command: list[str]) -> None:
         Path(private).unlink(missing_ok=True)
 
 
-def build_ahead(operators: Sequence[str]) -> None:
+def build_ahead(operators: Sequence[str]) -> threading.Thread:
     """Begin to compile what these need and the cache has not, in the background: while a scene is read, say.
 
+    The thread ends when all is done.
     What fails is told by whoever needs the kernel.
     """
 
@@ -128,7 +129,9 @@ def build_ahead(operators: Sequence[str]) -> None:
             with contextlib.suppress(RuntimeError, OSError):
                 build(Path(__file__).parent / operator / "cpu.cpp")
 
-    threading.Thread(target=work, name="fieldbench-build", daemon=True).start()
+    thread = threading.Thread(target=work, name="fieldbench-build", daemon=True)
+    thread.start()
+    return thread
 
 
 class NativeLibrary:

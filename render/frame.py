@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
@@ -36,7 +36,8 @@ def check_channels(asked: Set[str], channels: Sequence[Channel], method: str) ->
 class Control:
     """Something a person may set, as plain data; `value` is the default, whose type the setting keeps.
 
-    A "range" is two values, the lower one first.
+    A "range" is two values, the lower one first. step: of a slider, None chooses one. A button's value is how often it
+    was pressed.
     """
 
     name: str
@@ -44,10 +45,14 @@ class Control:
     value: Any
     range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
+    step: float | None = None
 
 
 Settings = Mapping[str, Any]
 """The values of a model's controls by name; missing names mean the default. One set a client."""
+MOVING = "moving"
+"""Set, to True, in the settings of a passing picture for somebody in motion: it may be made of what was computed some
+training steps ago, if that is quicker."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,11 @@ class Frame:
 
     "rgb" holds display colour, that is sRGB values in [0, 1]: it is what photographs are compared with.
     "alpha" is coverage in [0, 1]; "depth" is z in world units, 0 where nothing is hit.
+    legends: what the colours mean, by channel, where the channel itself does not say it.
     """
 
     channels: Mapping[str, Tensor]
+    legends: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.channels[name]

@@ -23,6 +23,7 @@ class Rasterized(NamedTuple):
     depth: [H, W] expected z in world units, 0 where alpha is below 1/255, or None when not asked for.
     median_depth: [H, W] z of the Gaussian at which half the light is gone, 0 where more than that passes, or None.
     normal: [H, W, 3] expected world normal of unit length (0 where nothing is), or None.
+    values: [H, W, D] expected value of the Gaussians' own numbers, 0 where alpha is below 1/255, or None.
     projected: the screen-space Gaussians; `centres` carries gradients, which densification reads.
     """
 
@@ -31,6 +32,7 @@ class Rasterized(NamedTuple):
     depth: Tensor | None
     median_depth: Tensor | None
     normal: Tensor | None
+    values: Tensor | None
     projected: Projected
 
 
@@ -43,12 +45,14 @@ def rasterize(
     degree: int | None = None,
     antialiased: bool = False,
     eps2d: float = 0.3,
+    values: Tensor | None = None,
     absolute_gradients: Tensor | None = None,
 ) -> Rasterized:
     """Draw a cloud as `camera` sees it, differentiably in the cloud's tensors and the background [3].
 
     channels: which of "rgb", "alpha", "depth", "median_depth", "normal" are wanted; rgb and alpha always come.
-    degree: harmonics up to this degree only (None: all). absolute_gradients: see `kernels.blend.blend`.
+    degree: harmonics up to this degree only (None: all). values: [N, D] any numbers, drawn beside the colours.
+    absolute_gradients: see `kernels.blend.blend`.
     Raises ValueError for an orthographic camera, which EWA splatting here does not cover.
     """
     if camera.projection != "perspective":
@@ -73,6 +77,8 @@ def rasterize(
         features.append(projected.depths[:, None])
     if "normal" in channels:
         features.append(normals(cloud, view))
+    if values is not None:
+        features.append(values)
     backgrounds = [background_srgb] + [background_srgb.new_zeros(f.shape[1]) for f in features[1:]]
     tiles = tile(projected, camera.width, camera.height)
     image, alpha, median = blend(
@@ -86,16 +92,19 @@ def rasterize(
         median="median_depth" in channels,
     )
     rgb, extra = image[..., :3], image[..., 3:]
-    depth = normal = None
+    depth = normal = drawn_values = None
+    share = (alpha >= 1 / 255) / alpha.clamp(min=1e-6)
     if "depth" in channels:
-        depth, extra = extra[..., 0] / alpha.clamp(min=1e-6) * (alpha >= 1 / 255), extra[..., 1:]
+        depth, extra = extra[..., 0] * share, extra[..., 1:]
     if "normal" in channels:
-        normal = torch.nn.functional.normalize(extra, dim=-1)
+        normal, extra = torch.nn.functional.normalize(extra[..., :3], dim=-1), extra[..., 3:]
+    if values is not None:
+        drawn_values = extra * share[..., None]
     median_depth = None
     if median is not None:
         depths = torch.cat([projected.depths, projected.depths.new_zeros(1)])  # index -1: no Gaussian
         median_depth = depths[median.long()]
-    return Rasterized(rgb, alpha, depth, median_depth, normal, projected)
+    return Rasterized(rgb, alpha, depth, median_depth, normal, drawn_values, projected)
 
 
 def normals(cloud: GaussianCloud, view: Tensor) -> Tensor:

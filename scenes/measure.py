@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure of merit, the higher the better. key: its name in the history. label, unit, digits: how it is told."""
+    """A figure of quality, whose label says whether it is an error. key: its name in the history. label, unit, digits:
+    how it is told."""
 
     key: str
     label: str
@@ -33,3 +34,4 @@ class Score:
 HELD_OUT_PSNR = Measure("val_psnr", "held-out PSNR", " dB", 2)
 PICTURE_PSNR = Measure("psnr", "PSNR", " dB", 2)
 SHAPE_IOU = Measure("giou", "IoU near the surface")
+FLOW_EPE = Measure("epe3d", "end-point error", " m")

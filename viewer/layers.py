@@ -1,13 +1,15 @@
-"""What is drawn over the picture, as plain data: the cameras of a scene with their photographs, and its points."""
+"""What is drawn over the picture of a scene, as plain data: its cameras with their photographs, and its points."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
+from render.layers import ModelLayer, Points
 from scenes.evaluate import truth_of
 from scenes.scene import Scene, View
 
@@ -31,17 +33,7 @@ class Frustums:
     photo: Callable[[View], np.ndarray]
 
 
-@dataclass(frozen=True)
-class Points:
-    """A point cloud. xyz: [P, 3] float32, world units. rgb_srgb: [P, 3] uint8."""
-
-    name: str
-    xyz: np.ndarray
-    rgb_srgb: np.ndarray
-    size: float
-
-
-Layer = Frustums | Points
+Layer: TypeAlias = Frustums | ModelLayer
 
 
 def scene_layers(scene: Scene) -> list[Layer]:

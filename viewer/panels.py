@@ -124,9 +124,13 @@ def picture_panel(worker: Worker) -> Panel:
     """What is looked at, and the model's own controls."""
     model = worker.model
     names = tuple(channel.name for channel in model.channels)
-    own = tuple(
-        Input(control, lambda seat, value, name=control.name: seat.set(name, value)) for control in model.controls
-    )
+
+    def own_input(control: Control) -> Input:
+        if control.kind == "button":
+            return Input(control, lambda seat, _: seat.press(control.name))
+        return Input(control, lambda seat, value: seat.set(control.name, value))
+
+    own = tuple(own_input(control) for control in model.controls)
     channel = Input(Control("channel", "choice", names[0], choices=names), lambda seat, name: seat.show(name))
     return Panel("Picture", (channel, *own), shared=False)
 

@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from render.colour_maps import coloured
 from render.frame import Channel
 from scenes.evaluate import error_picture
-from viewer.colour_maps import coloured
 
 MOST_ASPECT = 8.0
 MESSAGE_SIZE = (960, 540)

@@ -10,19 +10,33 @@ from typing import Any
 import numpy as np
 
 from render.camera import Camera
+from render.layers import Pick
 from scenes.scene import View
-from viewer.state import THIRDS, Comparison, Pick, Request, Viewpoint
-from viewer.worker import Deliver, Worker
+from viewer.client import Deliver, Overdraw
+from viewer.state import THIRDS, Comparison, Request, Viewpoint
+from viewer.worker import Worker
 
 SAME_ANGLE, SAME_PLACE = 2e-3, 1e-3
 """Radians, and distance in multiples of that to the origin, within which a camera has not been moved."""
 
 
 class Seat:
-    """Belongs to one client of a face. jump: moves the client's camera to a view, in the face's own way."""
+    """Belongs to one client of a face.
 
-    def __init__(self, worker: Worker, client: Hashable, deliver: Deliver, jump: Callable[[View], None]) -> None:
-        self.worker, self.client, self.deliver, self._jump = worker, client, deliver, jump
+    deliver: shows a picture. jump: moves the client's camera to a view, in the face's own way. overdraw: shows what the
+    model draws over the picture.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        client: Hashable,
+        deliver: Deliver,
+        jump: Callable[[View], None],
+        overdraw: Overdraw | None = None,
+    ) -> None:
+        self.worker, self.client, self._jump = worker, client, jump
+        self.deliver, self.overdraw = deliver, overdraw
         self.viewpoint: Viewpoint | None = None
         self.channel = worker.model.channels[0].name
         self.settings: dict[str, Any] = {}
@@ -54,6 +68,11 @@ class Seat:
             self.settings = {**self.settings, control: value}
             self.ask()
 
+    def press(self, control: str) -> None:
+        """Press a button of the model: its value is how often this client has."""
+        with self._lock:
+            self.set(control, int(self.settings.get(control, 0)) + 1)
+
     def jump(self, view: View) -> None:
         """Go to the camera of a view."""
         with self._lock:
@@ -75,9 +94,17 @@ class Seat:
                 self.ask()
 
     def pick(self, pixel: tuple[float, float], answer: Callable[[Pick | str], None]) -> None:
-        """Ask what lies at `pixel`, (0, 0) to (1, 1) across the canvas."""
+        """Ask what lies at `pixel`, (0, 0) to (1, 1) across the canvas; settings that come with it are taken over."""
+
+        def take(found: Pick | str) -> None:
+            if isinstance(found, Pick) and found.settings:
+                with self._lock:
+                    self.settings = {**self.settings, **found.settings}
+                    self.ask()
+            answer(found)
+
         if self.viewpoint is not None:
-            self.worker.pick(self.viewpoint, pixel, answer)
+            self.worker.pick(self.viewpoint, pixel, take, lambda: self.settings)
 
     def ask(self) -> None:
         """Hand the worker what this client wants to see now."""
@@ -86,7 +113,7 @@ class Seat:
                 return
             comparison = None if self.comparison is None else Comparison(self.comparison.name, self.bounds)
             request = Request(self.viewpoint, self.channel, self.settings, comparison)
-            self.worker.ask(self.client, request, self.deliver)
+            self.worker.ask(self.client, request, self.deliver, self.overdraw)
 
     def leave(self) -> None:
         """The client has gone; what is still under way of it asks for nothing more."""

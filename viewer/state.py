@@ -12,6 +12,7 @@ import torch
 
 from render.camera import Camera, pose_from_quaternion
 from render.frame import Settings
+from render.layers import ModelLayer
 from scenes.measure import Score
 
 MOST_PIXELS, MOST_SIDE = 4_000_000, 8_192
@@ -128,12 +129,11 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Pick:
-    """What lies under a pixel. position: world units. depth: z in the camera's frame. alpha: coverage in [0, 1]."""
+class Overdrawn:
+    """What a client's model draws over its picture. error: why it draws nothing, "" when it could."""
 
-    position: tuple[float, float, float]
-    depth: float
-    alpha: float
+    layers: tuple[ModelLayer, ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,18 @@ except ImportError:
     raise ImportError("the web viewer needs an extra: in Fieldbench's folder, pip install -e '.[web]'") from None
 from viser import transforms
 
+from render.layers import Inspectable, Pick
 from scenes.scene import View
 from viewer.address import address_of, free_port
+from viewer.client import Deliver
 from viewer.home import Home
-from viewer.layers import Frustums, Layer, Points
+from viewer.layers import Frustums, Layer
 from viewer.panels import Panel
 from viewer.seat import Seat, fov_to_see
-from viewer.state import Pick, Picture, Viewpoint
-from viewer.web_layers import Overlay, frustum_path, path
+from viewer.state import Picture, Viewpoint
+from viewer.web_layers import Overlay, add_shape, frustum_path, path
 from viewer.web_panels import add_panel, plain
-from viewer.worker import Deliver, Worker
+from viewer.worker import Worker
 
 log = logging.getLogger("fieldbench")
 
@@ -106,15 +108,13 @@ class WebViewer:
             jump(client, view, self.home)
             overlay.hide_frustum(view)
 
-        seat = Seat(self.worker, client.client_id, self._deliver_to(client), go)
+        seat = Seat(self.worker, client.client_id, self._deliver_to(client), go, overlay.draw)
         self.seats[client.client_id] = seat
         for order, panel in enumerate(self.panels):
             if not panel.shared:
                 add_panel(client.gui, panel, order, self._seat)
         self.legends[client.client_id] = client.gui.add_markdown("", order=-1)
-        if self.layers:
-            with client.gui.add_folder("Layers", order=0.5):
-                overlay.add_switches()
+        overlay.add_switches(own=isinstance(self.worker.model, Inspectable))
         self._add_picking(client, seat)
         if self.home.view is not None:
             overlay.hide_frustum(self.home.view)
@@ -166,7 +166,8 @@ class WebViewer:
                 text.content = plain(found)
                 return
             x, y, z = found.position
-            text.content = f"position {x:.4f}, {y:.4f}, {z:.4f}  \ndepth {found.depth:.4f}, alpha {found.alpha:.2f}"
+            lines = [f"position {x:.4f}, {y:.4f}, {z:.4f}", f"depth {found.depth:.4f}, alpha {found.alpha:.2f}"]
+            text.content = "  \n".join([*lines, *plain(found.text).splitlines()])
             client.scene.add_icosphere(
                 "/picked", 0.006 * found.depth, color=(255, 120, 0), position=found.position, cast_shadow=False
             )
@@ -190,8 +191,8 @@ class WebViewer:
         """Draw a layer for everybody; returns the frustums that wait for their photographs."""
         scene = self.server.scene
         scene.add_frame(path(layer), show_axes=False, visible=False)
-        if isinstance(layer, Points):
-            scene.add_point_cloud(f"{path(layer)}/cloud", layer.xyz, layer.rgb_srgb, point_size=layer.size)
+        if not isinstance(layer, Frustums):
+            add_shape(scene, f"{path(layer)}/cloud", layer)
             return []
         return [(self._add_frustum(layer, view), layer, view) for view in layer.views]
 

@@ -85,7 +85,8 @@ def widget(gui: viser.GuiApi, control: Control, hint: str | None) -> Any:
                 return gui.add_multi_slider(name, *low_high, 0.005, tuple(value), hint=hint)
             whole = isinstance(value, int)
             low, high = (int(low_high[0]), int(low_high[1])) if whole else low_high
-            return gui.add_slider(name, low, high, 1 if whole else (high - low) / 200, value, hint=hint)
+            step = control.step or (1 if whole else (high - low) / 200)
+            return gui.add_slider(name, low, high, step, value, hint=hint)
 
 
 def add_readout(gui: viser.GuiApi, element: Readout) -> Refresh:

@@ -1,9 +1,9 @@
 """The worker: one thread that owns the model and its device, and does one thing at a time.
 
 Faces hand in requests from any thread; of each client only the newest counts. In order of urgency the worker
-answers picks, draws for those who move (coarsely), sharpens the picture of those who have stopped, brings other
-pictures and the held-out scores up to date, and else pulls one training step. While training goes on, pictures
-get no more than the share of time that `Budget` allows; with no client there is nothing but training.
+answers picks, draws for those who move (coarsely), sharpens the picture of those who have stopped, brings the model's
+layers, other pictures and the held-out scores up to date, and else pulls one training step. While training goes on,
+all that gets no more than the share of time that `Budget` allows; with no client there is nothing but training.
 """
 
 from __future__ import annotations
@@ -13,44 +13,29 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Hashable
-from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
 
-from render.frame import Renderable
+from render.frame import Renderable, Settings
+from render.layers import Inspectable, Pick
 from viewer.budget import Budget
+from viewer.client import Client, Deliver, Overdraw
 from viewer.curves import Curves
-from viewer.drawing import draw, in_words, look_under
+from viewer.drawing import draw_or_say, in_words, look_under
 from viewer.frame_times import FrameTimes
 from viewer.held_out import HeldOut
-from viewer.picture import message
-from viewer.state import Pick, Picture, Report, Request, Status, Viewpoint
+from viewer.state import Report, Request, Status, Viewpoint
 
 log = logging.getLogger("fieldbench")
 
-SETTLED = 0.12
-"""Seconds without a new request after which somebody counts as not moving."""
 PICTURES_TRAINING, PICTURES_IDLE = 22.0, 30.0
 """Pictures a second for one who moves, while training goes on and else: what the resolution is chosen for."""
 ASIDE_EVERY = 2
 """Every so many-th slice for people at rest is a chore or scores a held-out view, in turns."""
 
 Told = TypeVar("Told", bound=Report)
-Deliver = Callable[[Picture], None]
-
-
-@dataclass
-class Client:
-    """What one client wants, and what it was shown last."""
-
-    request: Request
-    deliver: Deliver
-    changed: float
-    answered: bool = False
-    sharp: bool = False
-    step: int | None = None
-    served: float = 0.0
 
 
 class Worker(Generic[Told]):
@@ -100,12 +85,16 @@ class Worker(Generic[Told]):
         if self.thread.is_alive():
             self.thread.join()
 
-    def ask(self, client: Hashable, request: Request, deliver: Deliver) -> None:
-        """What `client` wants to see from now on; `deliver` is called with each picture, in the worker's thread."""
+    def ask(self, client: Hashable, request: Request, deliver: Deliver, overdraw: Overdraw | None = None) -> None:
+        """What `client` wants to see from now on.
+
+        In the worker's thread `deliver` is called with each picture, and `overdraw` with the layers that the model
+        itself draws for this client's settings, if it has some.
+        """
         with self.changed:
             known, now = self.clients.get(client), time.monotonic()
             if known is None:
-                self.clients[client] = Client(request, deliver, now)
+                self.clients[client] = Client(request, deliver, overdraw, now)
             else:
                 known.request, known.deliver, known.changed, known.answered = request, deliver, now, False
             self.changed.notify_all()
@@ -115,10 +104,19 @@ class Worker(Generic[Told]):
         with self.changed:
             self.clients.pop(client, None)
 
-    def pick(self, viewpoint: Viewpoint, pixel: tuple[float, float], answer: Callable[[Pick | str], None]) -> None:
-        """Ask what lies at `pixel`, (0, 0) to (1, 1) across the canvas; `answer` gets it, or why there is nothing."""
+    def pick(
+        self,
+        viewpoint: Viewpoint,
+        pixel: tuple[float, float],
+        answer: Callable[[Pick | str], None],
+        settings: Callable[[], Settings] = dict,
+    ) -> None:
+        """Ask what lies at `pixel`, (0, 0) to (1, 1) across the canvas; `answer` gets it, or why there is nothing.
+
+        settings: gives the client's, when it is this pick's turn.
+        """
         with self.changed:
-            self.errands.append(lambda: answer(look_under(self.model, viewpoint, pixel)))
+            self.errands.append(lambda: answer(look_under(self.model, viewpoint, pixel, settings())))
             self.changed.notify_all()
 
     def later(self, chore: Callable[[], None]) -> None:
@@ -228,7 +226,7 @@ class Worker(Generic[Told]):
                 if not client.answered:
                     return lambda: self._serve(name, client, coarse=True)
             for name, client in oldest:
-                if not client.sharp and now - client.changed >= SETTLED:
+                if not client.sharp and now >= client.settled_at:
                     return lambda: self._serve(name, client, coarse=False)
             if not trains or self.budget.allows(urgent=False):
                 work = self._update(oldest)
@@ -237,8 +235,12 @@ class Worker(Generic[Told]):
         return self._train if trains else None
 
     def _update(self, oldest: list[tuple[Hashable, Client]]) -> Callable[[], None] | None:
-        """Bring what people at rest see up to the model's step: pictures, then and again a chore or a score."""
-        step, held_out = self._step(), self.held_out
+        """Bring what people at rest see up to the model's step: layers, pictures, then and again a chore or a score."""
+        step, held_out, model, trains = self._step(), self.held_out, self.model, self._trains()
+        if isinstance(model, Inspectable):
+            for _, client in oldest:
+                if client.wants_layers(step, trains=trains):
+                    return partial(self._charged, partial(client.lay, model, step))
         outdated = [(name, client) for name, client in oldest if client.sharp and client.step != step]
         view = None if held_out is None else held_out.stale(step or 0)
         self.slices += 1
@@ -261,8 +263,9 @@ class Worker(Generic[Told]):
 
     def _patience(self) -> float | None:
         """Seconds until somebody who moves has settled; None: until something changes."""
-        waiting = [client.changed + SETTLED for client in self.clients.values() if not client.sharp]
-        return max(0.001, min(waiting) - time.monotonic()) if waiting else None
+        now = time.monotonic()
+        waiting = [c.settled_at for c in self.clients.values() if c.settled_at > now or not c.sharp]
+        return max(0.001, min(waiting) - now) if waiting else None
 
     def _serve(self, name: Hashable, client: Client, *, coarse: bool) -> None:
         """Draw what a client wants and hand it over."""
@@ -270,14 +273,8 @@ class Worker(Generic[Told]):
         with self.changed:
             request = client.request
             client.answered = True
-        try:
-            scale = self._coarse_scale(request.viewpoint) if coarse else 1.0
-            picture = draw(self.model, request, scale, self._step(), self.held_out)
-        except Exception as error:  # a model may fail in any way: the person is told, and all else goes on
-            log.debug("a picture failed", exc_info=True)
-            text = in_words(error)
-            canvas = (request.viewpoint.width, request.viewpoint.height)
-            picture = Picture(message(text, canvas), self._step(), True, error=text)
+        scale = self._coarse_scale(request.viewpoint) if coarse else 1.0
+        picture = draw_or_say(self.model, request, scale, self._step(), self.held_out)
         try:
             client.deliver(picture)
         except Exception:  # of a face that has lost its client

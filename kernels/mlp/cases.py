@@ -79,6 +79,13 @@ def cases() -> dict[str, MLPCase]:
     found["groups smaller than a tile"] = network(21, [6, 32, 5], groups=[1] * 15 + [0, 2, 4], seed=12)
     found["all groups empty"] = network(0, [6, 16, 5], groups=[0, 0, 0], seed=13)
     found["groups of linear maps"] = network(90, [5, 3], groups=[40, 50], seed=14)
+    near = network(250, [3, 40, 40, 2], seed=15)
+    near.inputs["x"] = near.inputs["x"] * 0.01 + torch.arange(250)[:, None].div(50).floor()
+    found["near points, at which the same units sleep"] = near
+    asleep = network(100, [3, 20, 16, 2], seed=16)
+    asleep.inputs["b0"][::2] -= 100
+    asleep.inputs["b1"] -= 100
+    found["a layer that sleeps"] = asleep
     return found
 
 

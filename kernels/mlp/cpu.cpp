@@ -1,5 +1,7 @@
 // Small MLPs, forward and backward: a chunk of points goes through all layers while it lies in the caches; the backward
 // pass computes the hidden activations of its chunk again. Activations are row-major with rows padded to whole vectors.
+// Units that are 0 at all points of a chunk are left out of the products: of a ReLU network half of them or more are,
+// where neighbours in the list are neighbours in space.
 //
 // Parameters come packed, one group after another, layer after layer, padded with zeros to whole vectors:
 // `columns`: the weights transposed, [in, padded(out)], then the bias, [padded(out)];
@@ -13,6 +15,7 @@ namespace {
 
 enum Activation { RELU, ELU };
 constexpr int64_t CHUNK = 96;   // points, a multiple of every tile's rows
+constexpr int64_t MOST = 128;   // units of a layer, see WIDEST
 constexpr int64_t SLABS = 64;   // about as many partial sums of parameter gradients, whatever the number of threads
 
 struct Network {
@@ -76,11 +79,29 @@ std::vector<Piece> cut(const int64_t* starts, int64_t groups, int64_t size) {
     return pieces;
 }
 
+// The columns of x [count, padded(width)] that are not 0 in all rows; the list reaches to whole tiles of rows.
+struct Columns {
+    int32_t list[MOST + TILE_ROWS];
+    int64_t count = 0;
+
+    Columns(const float* x, int64_t rows, int64_t width) {
+        for (int64_t n = 0; n < width; n += LANES) {
+            Ints seen = {};
+            for (int64_t i = 0; i < rows; ++i) seen |= bits(load(x + i * padded(width) + n));  // a NaN is not 0
+            for (int64_t lane = 0; lane < std::min<int64_t>(LANES, width - n); ++lane)
+                if (seen[lane]) list[count++] = static_cast<int32_t>(n + lane);
+        }
+        std::fill_n(list + count, TILE_ROWS, count ? list[count - 1] : 0);
+    }
+};
+
 template <class Finish>
 INLINE void linear(int64_t count, int64_t in, int64_t out, const float* x, const float* weights, const Finish& finish) {
     const int64_t wide = padded(out);
     const float* bias = weights + in * wide;
-    gemm(count, out, in, x, padded(in), 1, weights, wide, [&](int64_t, int64_t n) { return load(bias + n); }, finish);
+    const Columns used(x, count, in);
+    gemm(count, out, used.count, x, padded(in), 1, weights, wide, [&](int64_t, int64_t n) { return load(bias + n); },
+         finish, Every{}, Listed{used.list});
 }
 
 // One layer of the chunk: x [CHUNK, padded(in)] to y [CHUNK, padded(out)].
@@ -95,11 +116,12 @@ void layer_forward(const Network& net, int64_t layer, int64_t count, const float
 }
 
 // Adds the chunk's share to the parameters' gradients: weights [padded(out), padded(in)], bias [padded(out)].
-void layer_parameters(const Network& net, int64_t layer, int64_t count, const float* x, const float* gradient, float* sums) {
+void layer_parameters(const Network& net, int64_t layer, int64_t count, const float* x, const float* gradient,
+                      const Columns& used, float* sums) {
     const int64_t in = net.in(layer), out = net.out(layer), wide = padded(in);
-    gemm(out, in, count, gradient, 1, padded(out), x, wide,
+    gemm(used.count, in, count, gradient, 1, padded(out), x, wide,
          [&](int64_t m, int64_t n) { return load(sums + m * wide + n); },
-         [&](int64_t m, int64_t n, Floats v) { store(sums + m * wide + n, v); });
+         [&](int64_t m, int64_t n, Floats v) { store(sums + m * wide + n, v); }, Listed{used.list});
     float* bias = sums + padded(out) * wide;
     for (int64_t n = 0; n < padded(out); n += LANES) {
         Floats total = load(bias + n);
@@ -110,10 +132,11 @@ void layer_parameters(const Network& net, int64_t layer, int64_t count, const fl
 
 // The gradient before the layer, through the activation that made its input x (none made the first).
 void layer_backward(const Network& net, int64_t layer, int64_t count, const float* x, const float* gradient,
-                    const float* weights, float* before) {
+                    const float* weights, const Columns& used, float* before) {
     const int64_t in = net.in(layer), out = net.out(layer), wide = padded(in);
     const auto product = [&](const auto& finish) {
-        gemm(count, in, out, gradient, padded(out), 1, weights, wide, [](int64_t, int64_t) { return splat(0); }, finish);
+        gemm(count, in, used.count, gradient, padded(out), 1, weights, wide,
+             [](int64_t, int64_t) { return splat(0); }, finish, Every{}, Listed{used.list});
     };
     if (layer == 0)
         product([&](int64_t m, int64_t n, Floats v) { store(before + m * wide + n, v); });
@@ -182,9 +205,10 @@ extern "C" int64_t mlp_backward(const float* x, const int64_t* starts, int64_t g
                 layer_forward(net, l, count, inputs + kept_at[l], forward + column_at[l], inputs + kept_at[l + 1]);
             spread<CHUNK>(g_y + begin * out, count, out, gradient);
             for (int64_t l = layers - 1; l >= 0; --l) {
-                layer_parameters(net, l, count, inputs + kept_at[l], gradient, sums + row_at[l]);
+                const Columns used(gradient, count, net.out(l));
+                layer_parameters(net, l, count, inputs + kept_at[l], gradient, used, sums + row_at[l]);
                 if (l == 0 && !g_x) break;
-                layer_backward(net, l, count, inputs + kept_at[l], gradient, backward + row_at[l], before);
+                layer_backward(net, l, count, inputs + kept_at[l], gradient, backward + row_at[l], used, before);
                 std::swap(gradient, before);
             }
             if (g_x) gather(gradient, count, in, g_x + begin * in);

@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -142,6 +144,16 @@ class CloudSequence:
 
     def __len__(self) -> int:
         return len(self.clouds)
+
+    @property
+    def world_from_input(self) -> Tensor:
+        """[4, 4] float32 identity: clouds keep the coordinates of their files."""
+        return torch.eye(4)
+
+    @property
+    def upwards(self) -> tuple[float, float, float]:
+        """Which way to hold the first cloud when looking at it: `up`, or against y, as cameras have it, if unknown."""
+        return self.up or (0.0, -1.0, 0.0)
 
     @property
     def sensor_moves(self) -> bool:

@@ -116,6 +116,19 @@ def test_depth_and_normal_of_a_flat_disc():
     assert float(frame["alpha"].min()) > 0.8
 
 
+def test_numbers_of_the_gaussians_are_drawn_beside_their_colours():
+    scene = ball_scene()
+    cloud = Splats.from_scene(scene, SplatsConfig(), seed=0, steps=10).cloud()
+    camera = scene.views[0].camera
+    plain = rasterize(cloud, camera, torch.zeros(3), channels={"depth", "normal"})
+    values = torch.stack([plain.projected.depths, torch.full((len(cloud),), 3.0)], dim=1)
+    drawn = rasterize(cloud, camera, torch.zeros(3), channels={"depth", "normal"}, values=values)
+    assert torch.equal(drawn.rgb, plain.rgb) and torch.equal(drawn.normal, plain.normal)
+    assert torch.allclose(drawn.values[..., 0], plain.depth, rtol=1e-5)
+    there = plain.alpha >= 1 / 255
+    assert torch.allclose(drawn.values[..., 1], 3.0 * there, rtol=1e-4) and bool(there.any())
+
+
 def test_masked_pixels_do_not_matter():
     scene = ball_scene()
     model = Splats.from_scene(scene, SplatsConfig(ssim_weight=0.0), steps=100)

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from render.camera import camera_rays
 from render.frame import Channel, Control, Frame
+from render.layers import Lines, Pick
 from scenes.measure import Score
 from viewer.state import Viewpoint
 
@@ -46,6 +48,27 @@ class Plane:
             "alpha": hit.float()[..., None],
         }
         return Frame({name: found[name] for name in channels})
+
+
+class Drawn(Plane):
+    """Draws a line as long as the "length" setting; notes in which threads, and how often."""
+
+    def __init__(self, during=lambda settings: None):
+        super().__init__()
+        self.during, self.drawn, self.drew_in = during, 0, set()
+
+    def layers(self, settings):
+        self.drawn += 1
+        self.drew_in.add(threading.current_thread().name)
+        self.during(settings)
+        ends = np.array([[[0, 0, 0], [settings.get("length", 1.0), 0, 0]]], np.float32)
+        return [Lines("ruler", ends, np.full((1, 2, 3), 200, np.uint8), 2.0, shown=True)]
+
+    def pick(self, camera, pixel, settings):
+        if pixel[0] < 1:
+            return None
+        kept = (*settings.get("kept", ()), pixel)
+        return Pick((0.0, 0.0, 0.0), 1.0, 1.0, f"{settings.get('length')}", {"kept": kept})
 
 
 @dataclass(frozen=True)

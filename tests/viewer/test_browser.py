@@ -16,12 +16,14 @@ sync_api = pytest.importorskip("playwright.sync_api")
 
 from fields.config import SplatsConfig  # noqa: E402
 from fields.splats import Splats  # noqa: E402
+from render.camera import project_points  # noqa: E402
 from scenes.batches import view_batches  # noqa: E402
 from scenes.synthetic import DemoConfig, demo_scene  # noqa: E402
+from tests.fields.moving_box import MovingBox  # noqa: E402
 from tests.viewer.plane import Step  # noqa: E402
 from train import train  # noqa: E402
 from viewer.held_out import HeldOut  # noqa: E402
-from viewer.home import home_of_scene  # noqa: E402
+from viewer.home import home_of_box, home_of_scene  # noqa: E402
 from viewer.layers import scene_layers  # noqa: E402
 from viewer.panels import panels  # noqa: E402
 from viewer.picture import comparison  # noqa: E402
@@ -238,3 +240,42 @@ def test_the_channel_is_chosen_in_the_page(page, run):
     wait_for(lambda: seat_of(run).channel == "depth", "the choice did not arrive")
     settle(run, page)
     assert len({tuple(colour) for colour in (shown(page, run)[::20, ::20].reshape(-1, 3) * 16).astype(int)}) > 4
+
+
+@pytest.fixture
+def flow():
+    """A scene flow, which draws arrows and tells of its points."""
+    model = MovingBox(velocity=(0.8, 0.0, 0.3))
+    worker = Worker(model)
+    home = home_of_box(*model.box(), (0.0, 0.0, 1.0))
+    face = WebViewer(worker, title="flow", home=home, layers=[], panels=panels(worker), port=18_800)
+    worker.start()
+    yield face
+    face.close()
+    worker.close()
+
+
+def test_arrows_are_drawn_over_the_points_and_a_pick_adds_its_trajectory(browser, flow):
+    page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})
+    page.goto(flow.url)
+    wait_for(lambda: flow.worker.clients, "the page never sent its camera")
+    client = next(iter(flow.worker.clients.values()))
+    wait_for(lambda: client.sharp and client.laid is not None, "no picture, or no layers, came")
+    seat = seat_of(flow)
+
+    def covered():
+        """[H, W] where the page differs from the picture alone, by much."""
+        return np.abs(shown(page, flow) - rendered(flow)).max(axis=-1) > 0.25
+
+    wait_for(lambda: covered().sum() > 200, "no arrows are seen")
+    page.get_by_role("checkbox", name="flow arrows").uncheck()
+    wait_for(lambda: covered().sum() < 20, "switched off, the arrows stay")
+    camera = seat.viewpoint.camera()
+    pixels, _ = project_points(camera, flow.worker.model.clouds[0][:1])
+    box = canvas_box(page)
+    scale = box["width"] / camera.width
+    page.mouse.click(*(pixels[0] * scale).tolist())
+    page.get_by_text(re.compile(r"8\.54 m/s")).first.wait_for(timeout=60_000)
+    page.get_by_role("checkbox", name="trajectories").wait_for(timeout=60_000)
+    wait_for(lambda: covered().sum() > 40, "the trajectory is not seen")
+    page.close()

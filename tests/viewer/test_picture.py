@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from render.colour_maps import COLOURS, coloured
 from render.frame import Channel
 from scenes.evaluate import error_picture
-from viewer.colour_maps import COLOURS, coloured
 from viewer.picture import comparison, fitted_range, message, picture_of
 
 

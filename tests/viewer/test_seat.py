@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from render.camera import look_at, project_points
+from render.layers import Points
 from scenes.measure import HELD_OUT_PSNR, Score
 from scenes.synthetic import DemoConfig, demo_scene
 from tests.viewer.plane import FRONT, Plane, Step, counting
 from viewer.curves import MOST_POINTS, Curves
 from viewer.held_out import HeldOut
 from viewer.home import home_of_box, home_of_scene
-from viewer.layers import Frustums, Points, scene_layers
+from viewer.layers import Frustums, scene_layers
 from viewer.panels import Input, Readout, Table, panels, run_text
 from viewer.seat import Seat, fov_to_see
 from viewer.state import Viewpoint
@@ -32,7 +33,7 @@ class Asked(Worker):
         super().__init__(*args, **kwargs)
         self.asked = []
 
-    def ask(self, client, request, deliver):
+    def ask(self, client, request, deliver, overdraw=None):
         self.asked.append(request)
 
 

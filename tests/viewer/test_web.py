@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed  # noqa: E402
 from websockets.sync.client import connect  # noqa: E402
 
 from scenes.synthetic import DemoConfig, demo_scene  # noqa: E402
-from tests.viewer.plane import Plane, Step, counting  # noqa: E402
+from tests.viewer.plane import Drawn, Plane, Step, counting  # noqa: E402
 from viewer.held_out import HeldOut  # noqa: E402
 from viewer.home import home_of_box, home_of_scene  # noqa: E402
 from viewer.layers import scene_layers  # noqa: E402
@@ -45,10 +45,21 @@ class Page:
         self.socket = connect(
             web.url.replace("http", "ws"), subprotocols=[f"viser-v{viser.__version__}"], max_size=None
         )
+        self.unread = []
         self.send(**camera)
 
     def send(self, **camera):
         self.socket.send(msgspec.msgpack.encode(CAMERA | camera))
+
+    def message(self, wanted, seconds=20.0):
+        """The next message that is wanted; those before it are kept for later questions."""
+        end = time.monotonic() + seconds
+        while True:
+            for place, message in enumerate(self.unread):
+                if wanted(message):
+                    return self.unread.pop(place)
+            assert time.monotonic() < end, "no such message came"
+            self.unread += unpacked(self.socket.recv(timeout=seconds))
 
     def picture(self, seconds=20.0, wanted=lambda picture: True):
         """The next picture that is wanted, [H, W, 3] uint8."""
@@ -229,3 +240,33 @@ def test_a_closed_viewer_says_goodbye():
     with pytest.raises(ConnectionClosed):
         while True:
             page.socket.recv(timeout=20)
+
+
+def test_a_page_draws_what_the_model_draws_and_can_switch_it_off():
+    worker = Worker(Drawn())
+    home = home_of_box(-torch.ones(3), torch.ones(3), (0.0, -1.0, 0.0))
+    face = WebViewer(worker, title="test", home=home, layers=[], panels=panels(worker), port=18_700)
+    worker.start()
+    page, other = Page(face), Page(face)
+    line = page.message(lambda message: message["type"] == "LineSegmentsMessage")
+    assert line["name"] == "/model/ruler"
+    switch = page.message(lambda message: "Checkbox" in message["type"] and message["props"]["label"] == "ruler")
+    assert switch["value"] is True
+    update = {"type": "GuiUpdateMessage", "uuid": switch["uuid"], "updates": {"value": False}}
+    page.socket.send(msgspec.msgpack.encode(update))
+    gone_away = page.message(lambda message: message["type"] == "RemoveSceneNodeMessage")
+    assert gone_away["name"] == "/model/ruler"
+    update["updates"] = {"value": True}
+    page.socket.send(msgspec.msgpack.encode(update))
+    assert page.message(lambda message: message["type"] == "LineSegmentsMessage")["name"] == "/model/ruler"
+    worker.model.during = lambda settings: 1 / 0
+    seat = face.seats[min(face.seats)]
+    seat.set("length", 2.0)
+    told = page.message(lambda message: "division by zero" in str(message))
+    assert told
+    assert other.message(lambda message: message["type"] == "LineSegmentsMessage")["name"] == "/model/ruler"
+    for client in (page, other):
+        client.socket.close()
+    gone(face)
+    face.close()
+    worker.close()

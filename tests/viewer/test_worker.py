@@ -8,35 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from render.layers import Pick
 from scenes.synthetic import DemoConfig, demo_scene
 from tests.viewer.plane import FRONT, Plane, Step, counting
+from tests.viewer.waiting import wait_for
 from viewer.frame_times import FrameTimes
 from viewer.held_out import HeldOut
-from viewer.state import Comparison, Pick, Request
+from viewer.state import Comparison, Request
 from viewer.worker import Worker
-
-
-def wait_for(condition, seconds=20.0):
-    """Poll until something holds; a test that gets here late is slow, one that never does fails."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came to pass"
-        time.sleep(0.002)
-
-
-@pytest.fixture
-def started():
-    """Starts workers and closes them at the end."""
-    workers = []
-
-    def start(worker):
-        workers.append(worker)
-        worker.start()
-        return worker
-
-    yield start
-    for worker in workers:
-        worker.close()
 
 
 def slow_pictures(worker):

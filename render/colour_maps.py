@@ -50,7 +50,7 @@ COLOURS: dict[str, list[tuple[int, int, int]]] = {
 
 
 def coloured(values: np.ndarray, name: str) -> np.ndarray:
-    """[H, W, 3] uint8 of values [H, W] in [0, 1] (others are clamped); `name` is a key of COLOURS."""
+    """[..., 3] uint8 of values [...] in [0, 1] (others are clamped); `name` is a key of COLOURS."""
     table = np.array(COLOURS[name], dtype=np.float32)
     fine = np.linspace(0, 10, 256)
     lower = np.minimum(fine.astype(int), 9)
