@@ -46,12 +46,12 @@ class SceneFlow(nn.Module):
     def __init__(
         self, config: SceneFlowConfig, clouds: Mapping[str, Tensor], *, seed: int = 0, steps: int = STEPS
     ) -> None:
-        """clouds: the buffers by name."""
+        """clouds: the buffers by name; if the field's state is among them, as in a checkpoint, that gives its sizes."""
         super().__init__()
         self.config, self.seed, self.steps = config, seed, steps
         for name in ("points", "sizes", "times", "world_from_sensor", "up", "setup_seconds"):
             self.register_buffer(name, clouds[name].detach().clone())
-        self.field: Any = flow_field(self, seed=seed, steps=steps)
+        self.field: Any = flow_field(self, clouds, seed=seed, steps=steps)
         self.view = FlowView(self, up=self.up if bool(self.up.any()) else None)
 
     @staticmethod
@@ -185,8 +185,8 @@ class SceneFlow(nn.Module):
         return {"points": len(self.points), "parameters": sum(p.numel() for p in self.parameters())}
 
 
-def flow_field(model: SceneFlow, *, seed: int, steps: int) -> FlowField:
-    """The untrained flow field of a model's preset."""
+def flow_field(model: SceneFlow, state: Mapping[str, Tensor], *, seed: int, steps: int) -> FlowField:
+    """The untrained flow field of a model's preset; of the sizes that the model's `state` tells of, if it does."""
     match model.config.preset:
         case "nsfp" | "fast":
             from fields.flow_pairs import PairFlow
@@ -204,7 +204,13 @@ def flow_field(model: SceneFlow, *, seed: int, steps: int) -> FlowField:
 
             return EulerField(model.clouds, seed=seed, numbers=euler_numbers(model.config, steps))
         case "bodies":
-            raise ValueError("--preset bodies: not in this version; use floxel, euler, fast or nsfp")
+            from fields.flow_bodies import BodyField
+            from scenes.flow.bodies.find import find_bodies
+
+            known = {name.removeprefix("field."): value for name, value in state.items() if name.startswith("field.")}
+            if known:
+                return BodyField(model.clouds, known, seed=seed)
+            return BodyField.from_bodies(model.clouds, find_bodies(model.clouds, seed), seed=seed)
 
 
 def fitted_part(sequence: CloudSequence) -> CloudSequence:

@@ -8,8 +8,9 @@ from torch import Tensor
 from scenes.flow.bodies.fit import Schedule, Terms, fit_paths
 from scenes.flow.bodies.hypotheses import FIT_POINTS, drawn
 from scenes.flow.bodies.paths import at_rest
-from scenes.flow.bodies.scan import LEAST_POINTS, components_of
+from scenes.flow.bodies.scan import components_of
 from scenes.flow.bodies.surface import surface_of
+from scenes.flow.bodies.track import LEAST_POINTS
 
 SCHEDULE = Schedule(20, (4.0, 1.0))
 

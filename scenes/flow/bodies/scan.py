@@ -21,8 +21,6 @@ OFFSETS = (1, 2, 4)
 """Clouds earlier and later at which a component that stands still should be found again."""
 MISFIT = 0.1
 """Mean misfit from which a component is not found again."""
-LEAST_POINTS = 5
-"""Of a component that may move."""
 
 
 class Scan(NamedTuple):
@@ -58,8 +56,8 @@ def scans_of(clouds: Sequence[Tensor]) -> list[Scan]:
     scans = []
     for t, (surface, component) in enumerate(zip(surfaces, components, strict=True)):
         sizes = torch.bincount(component).float()
-        scan = Scan(surface, component, sizes, sizes >= LEAST_POINTS)
-        scans.append(scan._replace(may_move=scan.may_move & (absence(scan, t, surfaces) > MISFIT)))
+        scan = Scan(surface, component, sizes, torch.ones_like(sizes, dtype=torch.bool))
+        scans.append(scan._replace(may_move=absence(scan, t, surfaces) > MISFIT))
     return scans
 
 

@@ -15,6 +15,8 @@ from scenes.flow.bodies.hypotheses import Window, drawn, energies, fitted, searc
 from scenes.flow.bodies.paths import Paths, at_rest, stacked
 from scenes.flow.bodies.scan import Scan
 
+LEAST_POINTS = 5
+"""Of a component that moves on its own account; smaller ones only move with others."""
 MARGIN = 0.15
 """Energy by which a motion must be better than rest."""
 LEAST_GAIN = 5.0
@@ -120,7 +122,7 @@ class Tracker:
         Those that move as a body near them does become pieces of it, be it followed already or begun here.
         """
         scan = self.scans[t]
-        free = scan.may_move & (scan.mean((self.owner[t] >= 0).float()) < 0.5)
+        free = scan.may_move & (scan.sizes >= LEAST_POINTS) & (scan.mean((self.owner[t] >= 0).float()) < 0.5)
         components = free.nonzero()[:, 0].tolist()
         if not components:
             return []
