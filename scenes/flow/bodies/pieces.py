@@ -10,7 +10,7 @@ from torch import Tensor
 from kernels.neighbours import PointIndex
 from scenes.flow.bodies.hypotheses import drawn
 from scenes.flow.bodies.scan import Scan
-from scenes.flow.bodies.track import MARGIN, NEAR, Track
+from scenes.flow.bodies.track import CLAIM, CLAIM_LEAST, MARGIN, NEAR, Track
 
 OFFSETS = (-4, -2, -1, 1, 2, 4)
 """Clouds from a point's own at which a motion is weighed."""
@@ -94,7 +94,10 @@ def misfits(points: Tensor, t: int, mover: Track | None, scans: Sequence[Scan]) 
 
 
 def gather(tracks: Sequence[Track], models: Sequence[Tensor], scans: Sequence[Scan], t: int) -> None:
-    """Give what may move in scan t and is nobody's, by components, to the near body whose motion explains it best."""
+    """Give what may move in scan t and is nobody's, by components, to the near body whose motion explains it best.
+
+    What lies on a body and does not rest is taken to be half as bad as at rest, at most: scans may have missed it.
+    """
     scan = scans[t]
     free = scan.seen.clone()
     for track in tracks:
@@ -108,6 +111,7 @@ def gather(tracks: Sequence[Track], models: Sequence[Tensor], scans: Sequence[Sc
     def mean(values: Tensor) -> Tensor:
         return torch.zeros(count).index_add_(0, component, values) / sizes
 
+    width = (CLAIM * scan.surface.spacing[rows]).clamp(min=CLAIM_LEAST)
     at_rest = misfits(points, t, None, scans)
     assert at_rest is not None  # two clouds at least
     best, whose = mean(at_rest) - MARGIN / 2, torch.full((count,), -1)
@@ -115,10 +119,12 @@ def gather(tracks: Sequence[Track], models: Sequence[Tensor], scans: Sequence[Sc
         moving = misfits(points, t, track, scans)
         if moving is None:
             continue
-        away = PointIndex(track.paths.carry(model_points, 0, 0, t)).nearest(points).squared_distances[:, 0]
-        near = torch.full((count,), torch.inf).scatter_reduce_(0, component, away, "amin") < NEAR**2
-        better = near & (mean(moving) < best)
-        best, whose = torch.where(better, mean(moving), best), torch.where(better, k, whose)
+        away = PointIndex(track.paths.carry(model_points, 0, 0, t)).nearest(points).squared_distances[:, 0].sqrt()
+        near = torch.full((count,), torch.inf).scatter_reduce_(0, component, away, "amin") < NEAR
+        lies = mean((away < width).float()) > 0.5
+        cost = torch.where(lies, torch.minimum(mean(moving), mean(at_rest) / 2), mean(moving))
+        better = near & (cost < best)
+        best, whose = torch.where(better, cost, best), torch.where(better, k, whose)
     for k in whose.unique().tolist():
         if k >= 0:
             mine = rows[whose[component] == k]
