@@ -19,8 +19,8 @@ from scenes.flow.bodies.drift import drift
 from scenes.flow.bodies.find import Bodies
 from scenes.flow.bodies.surface import Surface, surface_of
 
-STEPS = 150
-LR = 0.03
+STEPS = 200
+LR = 0.2
 """Of the displacements, in distances of nodes."""
 KAPPA = 0.35
 """A distance along a target's normal counts 1 / KAPPA times."""
@@ -33,7 +33,7 @@ MEMBRANE, STRAIN, CREEP = 3.0, 300.0, 1.0
 and steps of displacement themselves, which says that what data leaves open moves with its body."""
 FAVOUR = 1.5
 """A body is taken to stand, and only bend, unless moving it explains its clouds better by this factor."""
-RIGID = 1.25
+RIGID = 1.15
 """A body is taken not to bend unless bending explains its clouds better by this factor."""
 LAST = 20
 """Steps, the last ones, in which bodies are also weighed without bending."""

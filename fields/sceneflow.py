@@ -52,7 +52,8 @@ class SceneFlow(nn.Module):
         for name in ("points", "sizes", "times", "world_from_sensor", "up", "setup_seconds"):
             self.register_buffer(name, clouds[name].detach().clone())
         self.field: Any = flow_field(self, clouds, seed=seed, steps=steps)
-        self.view = FlowView(self, up=self.up if bool(self.up.any()) else None)
+        body = self.field.body_of if config.preset == "bodies" else None
+        self.view = FlowView(self, up=self.up if bool(self.up.any()) else None, body=body)
 
     @staticmethod
     def from_clouds(
