@@ -32,9 +32,9 @@ class SceneFlowConfig:
     default_steps: ClassVar[Mapping[str, int]] = {"cpu": 100_000, "cuda": 100_000}
 
     preset: Literal["bodies", "nsfp", "fast", "floxel", "euler"] = "bodies"
-    """bodies: what moves is found, followed and bent, our own; nsfp: Neural Scene Flow Prior (Li et al. 2021); fast: its
-    distance-transform variant (Li et al. 2023); floxel: a voxel grid of flow over several clouds (Hoffmann et al. 2025);
-    euler: one field for a whole sequence (Vedder et al. 2025)."""
+    """bodies: what moves is found, followed and bent, our own; nsfp: Neural Scene Flow Prior (Li et al. 2021); fast:
+    its distance-transform variant (Li et al. 2023); floxel: a voxel grid of flow over several clouds (Hoffmann et al.
+    2025); euler: one field for a whole sequence (Vedder et al. 2025)."""
     lr: float | None = None
     """Learning rate; by default the preset's own, as all that follow without a number."""
     patience: int | None = None
