@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from scenes.flow.bodies.paths import rotation, rotation_vector
+
 LEAST_TIMES = 4
 """Clouds in which a body must be known before it may be said to stand."""
 ROOM = 0.5
@@ -28,28 +30,11 @@ def between(values: Tensor, t: float) -> Tensor:
 def on_the_way(first: Tensor, second: Tensor, share: float) -> Tensor:
     """[B, 4, 4] a share of the way between poses, below 0 and above 1 beyond them."""
     a, b = first.double(), second.double()
-    turn = rotation_vectors(a[:, :3, :3].mT @ b[:, :3, :3])
+    turn = rotation_vector(a[:, :3, :3].mT @ b[:, :3, :3])
     result = a.clone()
-    result[:, :3, :3] = a[:, :3, :3] @ torch.linalg.matrix_exp(crossing(share * turn))
+    result[:, :3, :3] = a[:, :3, :3] @ rotation(share * turn)
     result[:, :3, 3] = torch.lerp(a[:, :3, 3], b[:, :3, 3], share)
     return result.to(first)
-
-
-def crossing(v: Tensor) -> Tensor:
-    """[B, 3, 3] whose product with x is v x x."""
-    x, y, z = v.unbind(dim=-1)
-    o = torch.zeros_like(x)
-    return torch.stack([o, -z, y, z, o, -x, -y, x, o], dim=-1).reshape(*v.shape[:-1], 3, 3)
-
-
-def rotation_vectors(turns: Tensor) -> Tensor:
-    """[B, 3] radians about the axes of rotations [B, 3, 3]; turns by pi are not told apart from none."""
-    odd = torch.stack(
-        [turns[:, 2, 1] - turns[:, 1, 2], turns[:, 0, 2] - turns[:, 2, 0], turns[:, 1, 0] - turns[:, 0, 1]], dim=1
-    )
-    sine, cosine = odd.norm(dim=1) / 2, (turns.diagonal(dim1=1, dim2=2).sum(dim=1) - 1) / 2
-    angle = torch.atan2(sine, cosine)
-    return odd * torch.where(sine > 1e-9, angle / (2 * sine.clamp(min=1e-9)), 0.5)[:, None]
 
 
 def placed(points: Tensor, poses: Tensor) -> Tensor:

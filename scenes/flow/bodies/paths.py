@@ -50,7 +50,8 @@ def rotation(vectors: Tensor) -> Tensor:
     """[..., 3, 3] rotations by vectors [..., 3] along the axes, radians long (Rodrigues)."""
     angle = vectors.norm(dim=-1).clamp(min=1e-8)[..., None, None]
     cross = skew(vectors)
-    return torch.eye(3) + (angle.sin() / angle) * cross + ((1 - angle.cos()) / angle.square()) * cross @ cross
+    unit = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
+    return unit + (angle.sin() / angle) * cross + ((1 - angle.cos()) / angle.square()) * cross @ cross
 
 
 def upright(turn: Tensor) -> Tensor:
@@ -60,8 +61,7 @@ def upright(turn: Tensor) -> Tensor:
 
 def rotation_vector(turn: Tensor) -> Tensor:
     """[..., 3] radians along the axes of rotations [..., 3, 3]; the inverse of `rotation` below half a turn."""
-    cosine = ((turn.diagonal(dim1=-2, dim2=-1).sum(dim=-1) - 1) / 2).clamp(-1, 1)
-    twice = [turn[..., a, b] - turn[..., b, a] for a, b in ((2, 1), (0, 2), (1, 0))]
-    angle = torch.arccos(cosine)
-    factor = torch.where(angle > 1e-3, angle / (2 * angle.sin()).clamp(min=1e-4), 0.5)
-    return torch.stack(twice, dim=-1) * factor[..., None]
+    odd = torch.stack([turn[..., a, b] - turn[..., b, a] for a, b in ((2, 1), (0, 2), (1, 0))], dim=-1)
+    sine, cosine = odd.norm(dim=-1) / 2, (turn.diagonal(dim1=-2, dim2=-1).sum(dim=-1) - 1) / 2
+    per_sine = torch.where(sine > 1e-9, torch.atan2(sine, cosine) / (2 * sine.clamp(min=1e-9)), 0.5)
+    return odd * per_sine[..., None]
