@@ -265,7 +265,10 @@ def test_arrows_are_drawn_over_the_points_and_a_pick_adds_its_trajectory(browser
 
     def covered():
         """[H, W] where the page differs from the picture alone, by much."""
-        return np.abs(shown(page, flow) - rendered(flow)).max(axis=-1) > 0.25
+        seen, alone = shown(page, flow), rendered(flow)
+        while seen.shape != alone.shape:  # the page changed its size in between, as when its panel comes up
+            seen, alone = shown(page, flow), rendered(flow)
+        return np.abs(seen - alone).max(axis=-1) > 0.25
 
     wait_for(lambda: covered().sum() > 200, "no arrows are seen")
     page.get_by_role("checkbox", name="flow arrows").uncheck()
