@@ -24,8 +24,9 @@ class Accumulate:
     """The time, counted in clouds from 0, fractions allowed; by default that of the middle cloud."""
     span: Annotated[float | None, arg(metavar="K")] = None
     """Only clouds that are at most so many away from the time; by default all."""
-    still: Annotated[float, arg(metavar="M")] = 0.05
-    """Slower points (metres a cloud step) stand still, so that walls do not smear; of presets that are integrated."""
+    still: Annotated[float | None, arg(metavar="M")] = None
+    """Slower points (metres a cloud step) stand still, so that walls do not smear; by default 0.05. Only for presets
+    that are integrated: the default one judges for itself what stands."""
     without_ground: bool = False
     """Only points that were fitted: no ground, and nothing out of reach, which else come along as static."""
     debug: bool = False

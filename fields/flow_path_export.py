@@ -11,6 +11,7 @@ import torch
 
 from fields.flow_commands import Accumulate, Trajectories
 from fields.flow_paths import (
+    STILL,
     Flow,
     Method,
     accumulate,
@@ -40,9 +41,14 @@ def accumulate_run(options: Accumulate) -> str:
     out = options.out
     check_suffix(out)
     run, model = open_flow(options.run)
+    if options.still is not None and is_exact(model):
+        raise ValueError(
+            f"--still {options.still:g}: the preset {model.config.preset} judges for itself what stands; leave it out"
+        )
     at = float(len(model.clouds) // 2) if options.at is None else options.at
     data = None if options.without_ground else data_of(run)
-    points, cloud = joined(accumulate(model, data, at, options.span, still=options.still))
+    still = STILL if options.still is None else options.still
+    points, cloud = joined(accumulate(model, data, at, options.span, still=still))
     write_accumulated(out, points.cpu().numpy(), cloud.cpu().numpy(), seconds_of(model), at)
     return f"{out}: {len(points):,} points of {len(cloud.unique())} clouds, brought to time {at:g}, counted in clouds"
 

@@ -125,6 +125,14 @@ def test_mistakes_get_one_clear_message(run, tmp_path, capsys, monkeypatch, word
     assert not list(tmp_path.iterdir())
 
 
+def test_the_default_preset_refuses_what_only_integrated_ones_have_a_use_for(run, tmp_path, capsys):
+    done(["train", "sceneflow", run.parent / "street.npz", "--steps", 2, "--out", tmp_path / "bodies"], capsys)
+    said = refused(["accumulate", tmp_path / "bodies", tmp_path / "x.ply", "--still", 0.1], capsys)
+    assert "--still 0.1: the preset bodies judges for itself what stands; leave it out" in said
+    said = refused(["trajectories", tmp_path / "bodies", tmp_path / "x.npz", "--method", "rk4"], capsys)
+    assert "--method rk4: the preset bodies knows its motion between any two times" in said
+
+
 def test_a_run_in_which_nothing_moves(tmp_path, capsys):
     still = new_run(tmp_path / "run")
     for command in ("accumulate", "trajectories"):

@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 
 from scenes.flow.sequence import LEAST_POINTS, Bools, Cloud, Floats
 
+FARTHEST = 1e9
+"""Metres: more than any frame on Earth asks for. Farther numbers stand for what was not measured, and cubes of them
+overflow in float32.
+"""
+
 
 def clean_cloud(
     where: str,
@@ -24,9 +29,9 @@ def clean_cloud(
 ) -> Cloud:
     """The cloud of arrays as a file holds them. `where` names file and array in messages.
 
-    Rows of points with NaN or infinity are dropped with their labels, and counted in one warning. Rows of flow with NaN
-    or infinity become zero and not valid: no label. ValueError for a wrong shape or type, labels of another length, or
-    fewer than 3 points left.
+    Rows of points with NaN, infinity or a number beyond `FARTHEST` are dropped with their labels, and counted in one
+    warning. Such rows of flow become zero and not valid: no label. ValueError for a wrong shape or type, labels of
+    another length, or fewer than 3 points left.
     """
     xyz = coordinates(where, points)
     count = len(xyz)
@@ -51,11 +56,11 @@ def clean_cloud(
     kept = finite(xyz)
     left = int(kept.sum())
     if left < LEAST_POINTS:
-        raise ValueError(
-            f"{where}: {left} of {count} points are without NaN and infinity; a cloud needs at least {LEAST_POINTS}"
-        )
+        what = "points" if left == count else f"of {count} points are without NaN, infinity and numbers beyond 1e9 m"
+        raise ValueError(f"{where}: {left} {what}; a cloud needs at least {LEAST_POINTS}")
     if left < count:
-        warnings.warn(f"{where}: {count - left} of {count} points dropped, which hold NaN or infinity", stacklevel=3)
+        what = "which hold NaN or infinity, or lie beyond 1e9 m"
+        warnings.warn(f"{where}: {count - left} of {count} points dropped, {what}", stacklevel=3)
         xyz = xyz[kept]
         labels = {name: None if rows is None else rows[kept] for name, rows in labels.items()}
     return Cloud(xyz, **labels)  # pyright: ignore[reportArgumentType]
@@ -70,8 +75,8 @@ def coordinates(where: str, array: NDArray[Any]) -> Floats:
 
 
 def finite(array: NDArray[Any]) -> Bools:
-    """Whether the vectors along the last axis are without NaN and infinity."""
-    return np.asarray(np.isfinite(array).all(axis=-1))
+    """Whether the vectors along the last axis are without NaN, infinity and numbers beyond `FARTHEST`."""
+    return np.asarray((np.abs(array) <= FARTHEST).all(axis=-1))
 
 
 def column(where: str, array: NDArray[Any], count: int) -> NDArray[Any]:

@@ -132,8 +132,9 @@ def flow_look(sequence: CloudSequence) -> Callable[[Any], float] | None:
     if not labelled:
         return None
     chosen = sorted({labelled[round(i)] for i in np.linspace(0, len(labelled) - 1, LOOK_PAIRS)})
-    pairs = {t: drawn(scored_part(sequence.steps(t, 2)).pair(), LOOK_POINTS // len(chosen)) for t in chosen}
-    if not any(len(pair.source.points) for pair in pairs.values()):
+    found = {t: looked_at(sequence.steps(t, 2), LOOK_POINTS // len(chosen)) for t in chosen}
+    pairs = {t: pair for t, pair in found.items() if pair is not None}
+    if not pairs:
         return None
 
     def score(model: Any) -> float:
@@ -143,6 +144,16 @@ def flow_look(sequence: CloudSequence) -> Callable[[Any], float] | None:
         return float(np.concatenate(errors).mean())
 
     return score
+
+
+def looked_at(pair: CloudSequence, most: int) -> Pair | None:
+    """A pair with at most so many of its source points, drawn at random, of those that can be scored; None if they are
+    too few for a cloud.
+    """
+    try:
+        return drawn(scored_part(pair).pair(), most)
+    except ValueError:  # fitting asks for no labels: what is wrong with them is said when the run is scored
+        return None
 
 
 def drawn(pair: Pair, most: int) -> Pair:

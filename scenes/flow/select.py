@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from scenes.flow.ground import find_ground
-from scenes.flow.sequence import CloudSequence
+from scenes.flow.sequence import LEAST_POINTS, Bools, CloudSequence
 
 GroundBy = Literal["labels", "own", "labels, else own"]
 
@@ -24,20 +25,30 @@ def crop(sequence: CloudSequence, reach: float = REACH) -> CloudSequence:
     if sequence.up is None:
         return sequence
     across = np.delete(np.arange(3), np.argmax(np.abs(sequence.up)))
-    return sequence.keep([np.abs(cloud.points[:, across]).max(axis=1) <= reach for cloud in sequence.clouds])
+    masks = [np.abs(cloud.points[:, across]).max(axis=1) <= reach for cloud in sequence.clouds]
+    return enough(sequence, masks, f"within {reach:g} m of the sensor; check that they are in metres")
 
 
 def without_ground(sequence: CloudSequence, by: GroundBy = "labels, else own") -> CloudSequence:
     """Only points off the ground: by each cloud's label, by `find_ground`, or by the latter where there is no label.
 
     Where up is unknown `find_ground` is not asked; a scene without wide ground (an object) keeps all its points.
+    ValueError when fewer than 3 points of a cloud are left.
     """
     masks = []
     for cloud in sequence.clouds:
         if cloud.ground is not None and by != "own":
             masks.append(~cloud.ground)
         elif sequence.up is None or by == "labels":
-            masks.append(slice(None))
+            masks.append(np.ones(len(cloud.points), bool))
         else:
             masks.append(~find_ground(cloud.points, sequence.up))
+    return enough(sequence, masks, "off the ground; check labels of ground, if it has any, and which way is up")
+
+
+def enough(sequence: CloudSequence, masks: Sequence[Bools], where: str) -> CloudSequence:
+    """The points that the masks select; ValueError saying `where` they lie when fewer than 3 of a cloud are left."""
+    for t, mask in enumerate(masks):
+        if mask.sum() < LEAST_POINTS:
+            raise ValueError(f"{sequence.source}: cloud {t}: {mask.sum()} of {len(mask)} points are {where}")
     return sequence.keep(masks)

@@ -127,6 +127,19 @@ def test_without_labels_scores_are_null_with_a_reason(scene, tmp_path):
     assert not list(tmp_path.glob("*error.png"))
 
 
+def test_labels_that_leave_nothing_to_score_do_not_stop_a_fit(scene):
+    first = scene.clouds[0]
+    assert first.flow is not None
+    pair = scene.steps(0, 2)
+    unknown = replace(pair, clouds=(replace(first, valid=np.zeros(len(first.points), bool)), pair.clouds[1]))
+    found = score_flow(Open(scene), unknown, solve_seconds=1.0)
+    assert flow_look(unknown) is None and found.scores.reasons["epe3d"] == "no point with a valid flow label"
+    buried = replace(pair, clouds=(replace(first, ground=np.ones(len(first.points), bool)), pair.clouds[1]))
+    assert flow_look(buried) is None
+    with pytest.raises(ValueError, match=r"cloud 0: 0 of \d+ points are off the ground; check labels of ground"):
+        score_flow(Open(scene), buried, solve_seconds=1.0)
+
+
 def test_a_look_is_the_error_at_the_same_labelled_points(scene):
     look = flow_look(scene)
     assert look is not None and look(Open(scene)) < 1e-5

@@ -82,7 +82,7 @@ def test_crop_is_a_square_across_up():
     sideways = replace(tall, up=(0.0, -1.0, 0.0))
     assert [len(cloud.points) for cloud in crop(sideways).clouds] == [12] * 4
     assert len(crop(replace(tall, up=None)).clouds[0].points) == 30
-    with pytest.raises(ValueError, match="0 points; motion needs at least 3"):
+    with pytest.raises(ValueError, match="cloud 0: 0 of 30 points are within -1 m of the sensor"):
         crop(replace(tall, up=(0.0, 0.0, 1.0)), reach=-1.0)
 
 
