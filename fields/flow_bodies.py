@@ -21,7 +21,8 @@ from scenes.flow.bodies.surface import Surface, surface_of
 
 STEPS = 200
 LR = 0.2
-"""Of the displacements, in distances of nodes."""
+"""Of the displacements, in distances of nodes. The first steps are long on purpose: the loss rises before it falls, and
+what has slid along itself comes loose; with a gentle start the shirt ends at 0.020 m, not at 0.015 to 0.018."""
 KAPPA = 0.35
 """A distance along a target's normal counts 1 / KAPPA times."""
 TANGENT = 0.05
@@ -146,7 +147,7 @@ class BodyField(nn.Module):
         if t0 == t1 or len(rows) == 0:
             return result
         carrier = self.chosen()[body[rows]]
-        bends = RIGID * self.energy < self.rigid
+        bends = self.rigid.isfinite() & (RIGID * self.energy < self.rigid)
         moves = self.displacements().detach() * bends[self.carrier][:, None, None]
         here = placed(points[rows], posed(self.poses, t0)[carrier])
         start, end = (between(moves, t) for t in (t0, t1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,14 @@ def flow_field(model: SceneFlow, state: Mapping[str, Tensor], *, seed: int, step
             known = {name.removeprefix("field."): value for name, value in state.items() if name.startswith("field.")}
             if known:
                 return BodyField(model.clouds, known, seed=seed)
-            return BodyField.from_bodies(model.clouds, find_bodies(model.clouds, seed), seed=seed)
+            field = BodyField.from_bodies(model.clouds, find_bodies(model.clouds, seed), seed=seed)
+            if len(field.places) == 0:
+                warnings.warn(
+                    "nothing that moves was found, so all flow is 0; if something does, check that the clouds are in "
+                    "metres and that it goes less than 3 m from one to the next",
+                    stacklevel=2,
+                )
+            return field
 
 
 def fitted_part(sequence: CloudSequence) -> CloudSequence:

@@ -26,7 +26,8 @@ def crop(sequence: CloudSequence, reach: float = REACH) -> CloudSequence:
         return sequence
     across = np.delete(np.arange(3), np.argmax(np.abs(sequence.up)))
     masks = [np.abs(cloud.points[:, across]).max(axis=1) <= reach for cloud in sequence.clouds]
-    return enough(sequence, masks, f"within {reach:g} m of the sensor; check that they are in metres")
+    where = f"within {reach:g} m of the sensor; check that they are in metres, in the sensor's frame"
+    return enough(sequence, masks, where)
 
 
 def without_ground(sequence: CloudSequence, by: GroundBy = "labels, else own") -> CloudSequence:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from scenes.flow.evaluate import predicted_flow
 from scenes.flow.load import open_clouds
 from scenes.flow.metrics import flow_scores
 from scenes.flow.select import crop, without_ground
+from scenes.flow.sequence import Cloud, CloudSequence
 from scenes.synthetic.moving import FlowConfig, demo_flow
 from train import train
 
@@ -104,3 +106,12 @@ def test_real_pairs():
     assert epe < 0.008 and fd < 0.2 and bs < 0.01
     shirt, _ = scored(open_clouds(DATA / "deepdeform_shirt_seq258"))
     assert shirt.epe3d < 0.025
+
+
+def test_that_nothing_moves_is_said():
+    points = np.random.default_rng(0).uniform(-5, 5, (300, 3)).astype(np.float32)
+    cloud = Cloud(points)
+    clouds = CloudSequence("still", "a test", (cloud, cloud), np.arange(2) / 10, np.tile(np.eye(4), (2, 1, 1)))
+    with pytest.warns(UserWarning, match="nothing that moves was found, so all flow is 0"):
+        model = SceneFlow.from_clouds(clouds, CONFIG)
+    assert model.finished(0) and not model.flow(model.clouds[0], 0, 1).any()
