@@ -84,7 +84,10 @@ class BodyField(nn.Module):
     @staticmethod
     def from_bodies(clouds: Sequence[Tensor], bodies: Bodies, *, seed: int = 0) -> BodyField:
         """The field whose bodies do not bend yet. clouds: T of [N, 3] float32, metres, in the world. See `carriers`."""
-        return BodyField(clouds, carriers(clouds, bodies), seed=seed)
+        surfaces = [surface_of(cloud) for cloud in clouds]
+        field = BodyField(clouds, carriers(surfaces, bodies), seed=seed)
+        field.surfaces = surfaces
+        return field
 
     # --- what moves where --------------------------------------------------------------------------------------------
 

@@ -10,15 +10,16 @@ from torch import Tensor
 from fields.flow_nodes import Nodes, basis, place_nodes
 from fields.flow_poses import filled, placed, standing
 from scenes.flow.bodies.find import Bodies
-from scenes.flow.bodies.surface import surface_of
+from scenes.flow.bodies.surface import Surface
 
 
-def carriers(clouds: Sequence[Tensor], bodies: Bodies) -> dict[str, Tensor]:
-    """The state of a `BodyField` whose bodies do not bend yet, by name. clouds: T of [N, 3] float32, in the world.
+def carriers(surfaces: Sequence[Surface], bodies: Bodies) -> dict[str, Tensor]:
+    """The state of a `BodyField` whose bodies do not bend yet, by name. surfaces: of the T clouds, in the world.
 
     The first B carriers are the bodies, in frames about the centre of their points; those that may be standing follow.
     Bodies without a point at a time when their pose is known are dropped, and what they own is static.
     """
+    clouds = [surface.points for surface in surfaces]
     owner, times = torch.cat(list(bodies.owner)), len(clouds)
     time = torch.cat([torch.full((len(c),), t, device=c.device) for t, c in enumerate(clouds)])
     rows = (owner >= 0).nonzero()[:, 0]
@@ -26,7 +27,7 @@ def carriers(clouds: Sequence[Tensor], bodies: Bodies) -> dict[str, Tensor]:
     kept, body = owner[rows].unique(return_inverse=True)
     renamed = owner.new_full((len(bodies.poses) + 1,), -1)
     renamed[kept] = torch.arange(len(kept), device=owner.device)
-    points, time = torch.cat(list(clouds))[rows], time[rows]
+    points, time = torch.cat(clouds)[rows], time[rows]
     alive = bodies.alive[kept]
     poses = about_centres(filled(bodies.poses[kept], alive), points, body, time)
     still, middle = standing(poses, alive, placed(points, poses[body, time]), body)
@@ -36,7 +37,7 @@ def carriers(clouds: Sequence[Tensor], bodies: Bodies) -> dict[str, Tensor]:
     here = placed(points[member], poses[carrier, time[member]])
     nodes, sparse = Nodes(points.new_zeros(0, 3), of_body, points.new_zeros(0)), points.new_zeros(0)
     if len(of_body):
-        spacing = torch.cat([surface_of(cloud).spacing for cloud in clouds])[rows][member]
+        spacing = torch.cat([surface.spacing for surface in surfaces])[rows][member]
         nodes = place_nodes(here, carrier, spacing, len(of_body))
         usual = torch.stack([spacing[carrier == c].median() for c in range(len(of_body))])
         sparse = usual / nodes.apart

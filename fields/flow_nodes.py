@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.neighbours import PointIndex
+from scenes.flow.bodies.fit import spline_basis
 
 STRAY = 0.01
 """Share of a body's points at either end of an axis that its size leaves out."""
@@ -105,12 +106,5 @@ def basis(times: int) -> Tensor:
 
     A uniform cubic B-spline; up to three times, where there is nothing to smooth, the displacement since the first.
     """
-    if times <= 3:
-        return torch.eye(times)[:, 1:]
-    parts = max(1, round((times - 1) / KNOTS_APART))
-    at = torch.arange(times) * (parts / (times - 1))
-    before = at.floor().clamp(max=parts - 1)
-    f = (at - before)[:, None]
-    pieces = torch.cat([(1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3], dim=1) / 6
-    result = torch.zeros(times, parts + 3)
-    return result.scatter_(1, before.long()[:, None] + torch.arange(4), pieces)
+    whole = spline_basis(times, KNOTS_APART)
+    return whole[:, 1:] if times <= 3 else whole

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kernels.neighbours import PointIndex
 from scenes.flow.bodies.hypotheses import drawn
-from scenes.flow.bodies.scan import Scan
+from scenes.flow.bodies.scan import Scan, least
 from scenes.flow.bodies.track import CLAIM, CLAIM_LEAST, MARGIN, NEAR, Track
 
 OFFSETS = (-4, -2, -1, 1, 2, 4)
@@ -39,8 +39,7 @@ def together(tracks: Sequence[Track], scans: Sequence[Scan]) -> list[Track]:
         best = min(under, default=None)
         if best is not None and best[0] <= alone + SHARE * (still - alone) + SLACK:
             for t, rows in track.rows.items():
-                known = order[best[1]].rows.get(t, rows[:0])
-                order[best[1]].rows[t] = torch.cat([known, rows])
+                order[best[1]].take(t, rows)
         elif track.bends or still - alone >= LEAST_MISFIT:
             kept.append(k)
     kept.reverse()
@@ -120,12 +119,11 @@ def gather(tracks: Sequence[Track], models: Sequence[Tensor], scans: Sequence[Sc
         if moving is None:
             continue
         away = PointIndex(track.paths.carry(model_points, 0, 0, t)).nearest(points).squared_distances[:, 0].sqrt()
-        near = torch.full((count,), torch.inf).scatter_reduce_(0, component, away, "amin") < NEAR
+        near = least(away, component, count) < NEAR
         lies = mean((away < width).float()) > 0.5
         cost = torch.where(lies, torch.minimum(mean(moving), mean(at_rest) / 2), mean(moving))
         better = near & (cost < best)
         best, whose = torch.where(better, cost, best), torch.where(better, k, whose)
     for k in whose.unique().tolist():
         if k >= 0:
-            mine = rows[whose[component] == k]
-            tracks[k].rows[t] = torch.cat([tracks[k].rows.get(t, mine[:0]), mine])
+            tracks[k].take(t, rows[whose[component] == k])

@@ -49,6 +49,11 @@ class Scan(NamedTuple):
         return torch.zeros(len(self.sizes)).index_add_(0, self.component, values) / self.sizes
 
 
+def least(values: Tensor, component: Tensor, count: int) -> Tensor:
+    """[C] the least of values [M] of each of `count` components, infinity where there is none."""
+    return torch.full((count,), torch.inf).scatter_reduce_(0, component, values, "amin")
+
+
 def scans_of(clouds: Sequence[Tensor]) -> list[Scan]:
     """The scans of clouds [N, 3] float32 in one frame, in the order of time."""
     surfaces = [surface_of(cloud) for cloud in clouds]

@@ -13,7 +13,7 @@ from kernels.neighbours import PointIndex
 from scenes.flow.bodies.fit import Schedule, Terms, fit_paths
 from scenes.flow.bodies.hypotheses import Window, drawn, energies, fitted, searched, window_of
 from scenes.flow.bodies.paths import Paths, at_rest, stacked
-from scenes.flow.bodies.scan import Scan
+from scenes.flow.bodies.scan import Scan, least
 
 LEAST_POINTS = 5
 """Of a component that moves on its own account; smaller ones only move with others."""
@@ -51,6 +51,10 @@ class Track:
     alive: Tensor
     bends: bool = False
     rows: dict[int, Tensor] = field(default_factory=dict)
+
+    def take(self, t: int, rows: Tensor) -> None:
+        """Own more points of scan t."""
+        self.rows[t] = torch.cat([self.rows.get(t, rows[:0]), rows])
 
     def model(self, scans: Sequence[Scan], t: int, most: int = MODEL_POINTS) -> Tensor:
         """[M, 3] its points of the scans nearest in time to t, carried there."""
@@ -160,7 +164,7 @@ class Tracker:
                 window, components, Paths(*(part.expand(len(components), *part.shape[1:]) for part in path))
             )
             away = PointIndex(window.scan.points[track.rows[t]]).nearest(window.scan.points).squared_distances[:, 0]
-            near = torch.full_like(window.scan.sizes, torch.inf).scatter_reduce_(0, window.scan.component, away, "amin")
+            near = least(away, window.scan.component, len(window.scan.sizes))
             energy = torch.where(near[components] < NEAR**2, energy, torch.inf)
             whose = torch.where(energy < best, body, whose)
             best = torch.minimum(energy, best)
@@ -173,8 +177,7 @@ class Tracker:
 
     def give(self, body: int, t: int, rows: Tensor) -> None:
         """Make points of scan t a body's."""
-        known = self.tracks[body].rows.get(t, rows[:0])
-        self.tracks[body].rows[t] = torch.cat([known, rows])
+        self.tracks[body].take(t, rows)
         self.owner[t][rows] = body
 
     def follow(self, t: int, direction: int, bodies: Sequence[int]) -> list[int]:
